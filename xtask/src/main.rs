@@ -1,2 +1,77 @@
-//! placeholder
-fn main() {}
+//! The one front door for tasks: `cargo xtask demo | test | bench | setup`.
+//!
+//! It depends on the standard library alone, so it builds in seconds on a machine that has nothing but a Rust
+//! toolchain. It installs the Debian packages that the task needs, builds the workspace, and starts the rest.
+
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line tool talks to its terminal"
+)]
+
+mod cargo;
+mod packages;
+mod stages;
+
+use std::process::ExitCode;
+
+use packages::Purpose;
+
+const USAGE: &str = "\
+cargo xtask <task>
+
+  demo            three VPCs, one mesh: installs, builds, runs it and cleans up
+  test            the whole gate: formatting, lints, tests, clusters, fuzz bodies, network worlds
+  test --long     the same and what takes hours: soaks, large clusters
+  test STAGE..    only those stages (see `cargo xtask test --list`)
+  bench           throughput and round trips against boringtun-cli, written to docs/benchmarks/
+  setup           install the Debian packages of all tasks, nothing else
+  sweep           remove what killed demos and tests left behind
+";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["demo", rest @ ..] => demo(rest),
+        ["test", rest @ ..] => stages::run(rest),
+        ["bench", rest @ ..] => bench(rest),
+        ["setup"] => packages::install(Purpose::Everything),
+        ["sweep"] => sweep(),
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprint!("error: there is no such task\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn demo(arguments: &[&str]) -> Result<(), String> {
+    packages::install(Purpose::Demo)?;
+    cargo::step("building meshnode (the first time takes a few minutes)");
+    cargo::build_demo()?;
+    Err(cargo::become_program("demo", "debug", arguments))
+}
+
+fn bench(arguments: &[&str]) -> Result<(), String> {
+    packages::install(Purpose::Bench)?;
+    cargo::step("building the release binary");
+    cargo::build_bench()?;
+    Err(cargo::become_program("bench", "release", arguments))
+}
+
+fn sweep() -> Result<(), String> {
+    cargo::build_demo()?;
+    Err(cargo::become_program("demo", "debug", &["--sweep"]))
+}
