@@ -1,1 +1,14 @@
-//! meshnode membership.
+//! Who is in the mesh: signed records, the verified directory of them, gossip and admission.
+//!
+//! The pure half takes bytes and `now` and gives decisions; it knows no socket, clock, lock or task.
+//! The shell half moves those bytes: QUIC over a borrowed datagram port, chitchat on top of it, and one
+//! actor that owns the pure parts. Neither knows packets, TUN devices or routes.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
+
+// The pure half.
+pub mod gossip;
+pub mod introducer;
+
+// What the host provides.
+pub mod ports;

@@ -1,0 +1,3 @@
+//! Gossip: what is allowed in, and how it travels.
+
+pub mod guard;
