@@ -70,6 +70,9 @@ mod tests {
     fn derivation_is_fixed_for_all_versions() {
         let mesh = MeshId::new(SigningKey::from_seed([1; 32]).public_key());
         let node = SigningKey::from_seed([2; 32]).public_key();
-        assert_eq!(mesh_address(&mesh, &node).to_string(), "fd34:750f:98bd:6a38:3d5:f059:902a:1c6d");
+        assert_eq!(
+            mesh_address(&mesh, &node).to_string(),
+            "fd34:750f:98bd:6a38:3d5:f059:902a:1c6d"
+        );
     }
 }
