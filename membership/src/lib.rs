@@ -7,8 +7,17 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 // The pure half.
+pub mod admission;
+pub mod cache;
+pub mod directory;
 pub mod gossip;
 pub mod introducer;
+pub mod observed;
+pub mod own;
+pub mod record;
+pub mod renewal;
+pub mod view;
 
-// What the host provides.
+// What the host provides and asks for.
+pub mod api;
 pub mod ports;

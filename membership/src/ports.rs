@@ -6,6 +6,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use meshnode_crypto::UnixMillis;
+
+/// Wall time, as records and grants are dated with.
+pub trait WallClock: Send + Sync {
+    /// Now.
+    fn now(&self) -> UnixMillis;
+}
 
 /// What membership keeps across restarts; each item is one opaque blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use super::digest::{check_counters, read_row_id};
 use super::reader::Reader;
 use super::{
-    GuardConfig, Inspected, MAX_BLOCKS, MAX_UNFOLDED, OwnRow, RECORD_KEY, REVOCATION_PREFIX, RowId, Value,
-    Violation, Vouch, decode_value,
+    Authenticity, GuardConfig, Inspected, MAX_BLOCKS, MAX_UNFOLDED, OwnRow, RECORD_KEY, REVOCATION_PREFIX,
+    RowId, Value, Violation, Vouch, decode_value,
 };
 
 // Longest that chitchat lets one block unfold to.
@@ -96,14 +96,16 @@ impl DeltaWalk<'_> {
             (Some(_), STATUS_DELETED) if value.is_empty() => Ok(()),
             (Some(id), STATUS_SET) => {
                 let bytes = decode_value(value).ok_or(Violation::BadValue)?;
-                authentic(vouch, row, Value::Revocation(id, &bytes))?;
-                inspected.revocations.push(bytes);
+                if is_news(vouch, row, Value::Revocation(id, &bytes))? {
+                    inspected.revocations.push(bytes);
+                }
                 Ok(())
             }
             (None, STATUS_SET) if key == RECORD_KEY => {
                 let bytes = decode_value(value).ok_or(Violation::BadValue)?;
-                authentic(vouch, row, Value::Record(&bytes))?;
-                inspected.records.push((row.id.address, bytes));
+                if is_news(vouch, row, Value::Record(&bytes))? {
+                    inspected.records.push((row.id.address, bytes));
+                }
                 Ok(())
             }
             _ => Err(Violation::BadKey),
@@ -121,11 +123,11 @@ impl DeltaWalk<'_> {
     }
 }
 
-fn authentic(vouch: &mut impl Vouch, row: &Row, value: Value<'_>) -> Result<(), Violation> {
-    if vouch.is_authentic(row.id.address, value) {
-        Ok(())
-    } else {
-        Err(Violation::BadValue)
+fn is_news(vouch: &mut impl Vouch, row: &Row, value: Value<'_>) -> Result<bool, Violation> {
+    match vouch.judge(row.id.address, value) {
+        Authenticity::Good => Ok(true),
+        Authenticity::Known | Authenticity::Unwelcome => Ok(false),
+        Authenticity::Forged => Err(Violation::BadValue),
     }
 }
 

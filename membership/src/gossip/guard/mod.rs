@@ -101,9 +101,22 @@ pub trait Vouch {
     /// Whether this is the mesh address of a node that has ever shown a valid record.
     fn is_member(&self, address: Ipv6Addr) -> bool;
 
-    /// Whether the value is signed as it must be: a record by the node with this very mesh address and a
-    /// chain of this mesh, whatever its age; a revocation by its issuer.
-    fn is_authentic(&mut self, address: Ipv6Addr, value: Value<'_>) -> bool;
+    /// What the value is worth: a record must be signed by the node with this very mesh address, a
+    /// revocation by its issuer. Age does not matter here.
+    fn judge(&mut self, address: Ipv6Addr, value: Value<'_>) -> Authenticity;
+}
+
+/// What a value in somebody's row is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authenticity {
+    /// Signed as it must be, and not seen before: handed on, and a record makes its row welcome.
+    Good,
+    /// Signed as it must be, and known already.
+    Known,
+    /// Signed by its node, but nothing that we want: let through for others, and otherwise ignored.
+    Unwelcome,
+    /// Not signed by whom it must be; nobody honest passes it on.
+    Forged,
 }
 
 /// Why a message is dropped.

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use super::*;
 
 const PORT: u16 = 1;
+const UNWELCOME: u8 = 77;
 
 #[derive(Clone, Copy)]
 struct TestRow {
@@ -49,10 +50,16 @@ impl Vouch for Members {
         (1..10).contains(&address.octets()[15])
     }
 
-    fn is_authentic(&mut self, address: Ipv6Addr, value: Value<'_>) -> bool {
-        match value {
+    fn judge(&mut self, address: Ipv6Addr, value: Value<'_>) -> Authenticity {
+        let signed = match value {
+            Value::Record(bytes) if bytes.first() == Some(&UNWELCOME) => return Authenticity::Unwelcome,
             Value::Record(bytes) => bytes.last() == Some(&address.octets()[15]),
             Value::Revocation(id, bytes) => bytes.starts_with(&id),
+        };
+        if signed {
+            Authenticity::Good
+        } else {
+            Authenticity::Forged
         }
     }
 }
@@ -206,6 +213,17 @@ fn a_stranger_with_its_own_signed_record_takes_its_row() {
     assert_eq!(inspected.stripped, 1);
     let expected = Message::new(SYN_ACK).digest(&[row(20)]).plain_delta(&operations);
     assert_eq!(inspected.message[..], expected.0[..]);
+}
+
+#[test]
+fn a_record_that_nobody_wants_makes_no_room_for_its_row() {
+    let unwelcome = encode_value(&[UNWELCOME, 20]);
+    let operations = Operations::default()
+        .node(&row(20).id, 0, 0)
+        .value("record", &unwelcome, 1, 0);
+    let syn_ack = Message::new(SYN_ACK).digest(&[row(20)]).plain_delta(&operations);
+    let inspected = syn_ack.inspect().unwrap();
+    assert_eq!((inspected.stripped, inspected.records.len()), (1, 0));
 }
 
 #[test]
