@@ -1,0 +1,150 @@
+//! What the data plane tells about itself: plain numbers, summed over lanes at the moment of asking.
+
+use crate::drop::DropReason;
+use crate::table::PeerId;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Upper bounds of the round-trip histogram's buckets, in microseconds; one more bucket holds what is slower.
+pub const RTT_BOUNDS_US: [u64; 14] = [
+    250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 200_000, 350_000, 500_000, 1_000_000,
+    2_500_000,
+];
+
+/// Buckets of the round-trip histogram.
+pub const RTT_BUCKETS: usize = RTT_BOUNDS_US.len() + 1;
+
+/// How a peer is, as measured here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PeerState {
+    /// It has a session and answers.
+    Up,
+    /// It has no session yet.
+    #[default]
+    Connecting,
+    /// It answered once and does not now, or has not for longer than a handshake takes.
+    Down,
+}
+
+impl PeerState {
+    /// The word in `status`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            PeerState::Up => "up",
+            PeerState::Connecting => "connecting",
+            PeerState::Down => "down",
+        }
+    }
+}
+
+/// Round trips by duration; `counts[i]` holds those of at most `RTT_BOUNDS_US[i]` that no bucket before holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RttHistogram {
+    /// Per bucket, not cumulative.
+    pub counts: [u64; RTT_BUCKETS],
+    /// Sum of all round trips in microseconds.
+    pub sum_us: u64,
+}
+
+impl RttHistogram {
+    /// The bucket that a round trip belongs to.
+    pub fn bucket(rtt: Duration) -> usize {
+        let us = rtt.as_micros() as u64;
+        RTT_BOUNDS_US
+            .iter()
+            .position(|bound| us <= *bound)
+            .unwrap_or(RTT_BUCKETS - 1)
+    }
+
+    /// How many round trips were measured.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+}
+
+/// One peer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PeerStats {
+    /// Up, connecting or down.
+    pub state: PeerState,
+    /// Where datagrams to it go; proven by an authenticated packet.
+    pub endpoint: Option<SocketAddr>,
+    /// How long ago the last handshake completed.
+    pub last_handshake: Option<Duration>,
+    /// UDP payload bytes sent to it, handshakes and probes included.
+    pub tx_bytes: u64,
+    /// UDP payload bytes received from it and authenticated.
+    pub rx_bytes: u64,
+    /// Inner packets sent to it, probes not included.
+    pub tx_packets: u64,
+    /// Inner packets accepted from it, probes not included.
+    pub rx_packets: u64,
+    /// Smoothed round trip.
+    pub rtt: Option<Duration>,
+    /// Last round trip.
+    pub rtt_last: Option<Duration>,
+    /// Smallest round trip.
+    pub rtt_min: Option<Duration>,
+    /// All round trips.
+    pub rtt_histogram: RttHistogram,
+    /// RFC 3550 §6.4.1, over round trips.
+    pub jitter: Option<Duration>,
+    /// Share of probes lost on the way there, over 10 s, 0 to 1.
+    pub loss_out: f64,
+    /// Share of answers lost on the way back, over 10 s, 0 to 1.
+    pub loss_in: f64,
+    /// Probes sent.
+    pub probes_sent: u64,
+    /// Probes that no answer came to.
+    pub probes_lost: u64,
+    /// Largest inner packet that the path takes, bytes; 0 while unknown.
+    pub mtu: u16,
+}
+
+/// The whole data plane.
+#[derive(Clone, Debug)]
+pub struct Stats {
+    /// Every peer of the table.
+    pub peers: BTreeMap<PeerId, PeerStats>,
+    /// Dropped packets by `DropReason as usize`.
+    pub drops: [u64; DropReason::COUNT],
+    /// Handshakes that we started.
+    pub handshakes_started: u64,
+    /// Handshakes that ended in a session, started by either side.
+    pub handshakes_completed: u64,
+    /// Bytes that wait for a session.
+    pub pending_bytes: u64,
+}
+
+impl Default for Stats {
+    fn default() -> Stats {
+        Stats {
+            peers: BTreeMap::new(),
+            drops: [0; DropReason::COUNT],
+            handshakes_started: 0,
+            handshakes_completed: 0,
+            pending_bytes: 0,
+        }
+    }
+}
+
+impl Stats {
+    /// Dropped packets for one reason.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.drops[reason as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_trip_lands_in_the_bucket_whose_bound_it_reaches() {
+        assert_eq!(RttHistogram::bucket(Duration::ZERO), 0);
+        assert_eq!(RttHistogram::bucket(Duration::from_micros(250)), 0);
+        assert_eq!(RttHistogram::bucket(Duration::from_micros(251)), 1);
+        assert_eq!(RttHistogram::bucket(Duration::from_secs(60)), RTT_BUCKETS - 1);
+    }
+}

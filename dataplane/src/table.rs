@@ -1,0 +1,316 @@
+//! What the data plane should do, as one immutable snapshot.
+//!
+//! The node composes a [`Table`] whenever its view changes; [`Table::compile`] turns it into tries and dense indices once,
+//! away from the packet path; lanes take the result between two batches. A lane never changes a table.
+
+use crate::lpm::{LongestPrefix, PrefixSet};
+use ipnet::IpNet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+use zeroize::Zeroizing;
+
+/// A node's ed25519 key, or a client's WireGuard key.
+pub type PeerId = [u8; 32];
+
+/// Most endpoint candidates kept of one peer.
+pub const MAX_ENDPOINTS: usize = 16;
+
+/// One WireGuard key pair of ours.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LaneSecret {
+    /// X25519 scalar.
+    pub private: Zeroizing<[u8; 32]>,
+    /// Its public key.
+    pub public: [u8; 32],
+}
+
+impl fmt::Debug for LaneSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LaneSecret({:02x?}…)", &self.public[..4])
+    }
+}
+
+/// Our WireGuard keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keys {
+    /// The current epoch's key of each lane.
+    pub lanes: Vec<LaneSecret>,
+    /// Keys of the epoch before, for peers that do not know the new ones yet.
+    pub previous: Vec<LaneSecret>,
+    /// The stable key that clients see.
+    pub client: Option<LaneSecret>,
+}
+
+/// What kind of peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerKind {
+    /// Another node: uses our lane keys, is probed, is kept warm.
+    Node,
+    /// A stock WireGuard device attached to this node: uses our client key.
+    Client,
+}
+
+/// One peer that should have a tunnel.
+#[derive(Clone)]
+pub struct Peer {
+    /// Who.
+    pub id: PeerId,
+    /// Node or client.
+    pub kind: PeerKind,
+    /// Where its probes come from and go to; clients have none.
+    pub mesh_address: Option<Ipv6Addr>,
+    /// Its WireGuard public key of each lane; a client has one.
+    pub lanes: Vec<[u8; 32]>,
+    /// Where it may be reached, best first; at most [`MAX_ENDPOINTS`] are used.
+    pub endpoints: Vec<SocketAddr>,
+    /// Inner sources accepted from it.
+    pub sources: Vec<IpNet>,
+    /// Mixed into the handshake.
+    pub preshared_key: Option<Zeroizing<[u8; 32]>>,
+    /// Send something at least this often.
+    pub keepalive: Option<Duration>,
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peer")
+            .field("id", &format_args!("{:02x?}…", &self.id[..4]))
+            .field("kind", &self.kind)
+            .field("endpoints", &self.endpoints)
+            .field("sources", &self.sources)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the data plane should do.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    /// Grows with every table; what was planned under another epoch is planned again.
+    pub epoch: u64,
+    /// Our own mesh address, where probes are answered.
+    pub mesh_address: Option<Ipv6Addr>,
+    /// Inner destinations accepted for this node: own prefixes and the own mesh address.
+    pub local: Vec<IpNet>,
+    /// All peers.
+    pub peers: Vec<Peer>,
+    /// Prefix to peer; the first of two equal prefixes counts.
+    pub routes: Vec<(IpNet, PeerId)>,
+    /// Our keys.
+    pub keys: Keys,
+    /// Addresses whose QUIC has its own queue.
+    pub member_addresses: Vec<IpAddr>,
+}
+
+impl Table {
+    /// Builds the tries and indices. Routes to peers that are not in the table are left out; of two peers with one id the
+    /// first counts.
+    pub fn compile(self) -> CompiledTable {
+        let mut index = BTreeMap::new();
+        let mut peers = Vec::with_capacity(self.peers.len());
+        for peer in self.peers {
+            if !index.contains_key(&peer.id) {
+                index.insert(peer.id, peers.len() as u32);
+                peers.push(CompiledPeer::new(peer));
+            }
+        }
+        let mut routes = LongestPrefix::default();
+        for (prefix, id) in &self.routes {
+            if let Some(&peer) = index.get(id) {
+                routes.insert_first(*prefix, peer);
+            }
+        }
+        CompiledTable {
+            epoch: self.epoch,
+            mesh_address: self.mesh_address,
+            local: self.local.into_iter().collect(),
+            clients: client_routes(&peers),
+            peers,
+            index,
+            routes,
+            keys: self.keys,
+            members: self
+                .member_addresses
+                .into_iter()
+                .map(|ip| ip.to_canonical())
+                .collect(),
+        }
+    }
+}
+
+fn client_routes(peers: &[CompiledPeer]) -> LongestPrefix<u32> {
+    let mut clients = LongestPrefix::default();
+    for (i, peer) in peers
+        .iter()
+        .enumerate()
+        .filter(|(_, p)| p.peer.kind == PeerKind::Client)
+    {
+        for prefix in &peer.peer.sources {
+            clients.insert_first(*prefix, i as u32);
+        }
+    }
+    clients
+}
+
+/// A peer with its sources as a trie.
+#[derive(Clone, Debug)]
+pub struct CompiledPeer {
+    /// The peer as the table gave it, with at most [`MAX_ENDPOINTS`] endpoints.
+    pub peer: Peer,
+    sources: PrefixSet,
+}
+
+impl CompiledPeer {
+    fn new(mut peer: Peer) -> CompiledPeer {
+        peer.endpoints.truncate(MAX_ENDPOINTS);
+        let sources = peer.sources.iter().copied().collect();
+        CompiledPeer { peer, sources }
+    }
+
+    /// Whether a packet from this peer may carry this inner source.
+    pub fn may_use(&self, source: IpAddr) -> bool {
+        self.sources.contains(source)
+    }
+}
+
+/// A [`Table`] ready for lookups: immutable, shared by all lanes.
+#[derive(Clone, Debug, Default)]
+pub struct CompiledTable {
+    epoch: u64,
+    mesh_address: Option<Ipv6Addr>,
+    peers: Vec<CompiledPeer>,
+    keys: Keys,
+    index: BTreeMap<PeerId, u32>,
+    local: PrefixSet,
+    routes: LongestPrefix<u32>,
+    clients: LongestPrefix<u32>,
+    members: BTreeSet<IpAddr>,
+}
+
+impl CompiledTable {
+    /// The epoch of the table it was made of.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Our own mesh address.
+    pub fn mesh_address(&self) -> Option<Ipv6Addr> {
+        self.mesh_address
+    }
+
+    /// Our keys.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// All peers, in the order of their indices.
+    pub fn peers(&self) -> &[CompiledPeer] {
+        &self.peers
+    }
+
+    /// Whether QUIC from this address has the members' queue.
+    pub fn is_member_address(&self, address: IpAddr) -> bool {
+        self.members.contains(&address.to_canonical())
+    }
+
+    /// Whether an inner destination is this node's: own prefixes and mesh address.
+    pub fn is_local(&self, destination: IpAddr) -> bool {
+        self.local.contains(destination)
+    }
+
+    /// The peer that serves a destination, by longest prefix: its index in this table.
+    pub fn route(&self, destination: IpAddr) -> Option<u32> {
+        self.routes.get(destination).copied()
+    }
+
+    /// The own client that has this address: its index in this table.
+    pub fn client(&self, destination: IpAddr) -> Option<u32> {
+        if self.clients.is_empty() {
+            None
+        } else {
+            self.clients.get(destination).copied()
+        }
+    }
+
+    /// The index of a peer.
+    pub fn peer_index(&self, id: &PeerId) -> Option<u32> {
+        self.index.get(id).copied()
+    }
+
+    /// The id of the peer at an index, for which this table gave the index.
+    pub fn peer_id(&self, index: u32) -> Option<PeerId> {
+        self.peers.get(index as usize).map(|p| p.peer.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(id: u8, kind: PeerKind, sources: &[&str]) -> Peer {
+        Peer {
+            id: [id; 32],
+            kind,
+            mesh_address: None,
+            lanes: vec![[id; 32]],
+            endpoints: vec![],
+            sources: sources.iter().map(|s| s.parse().unwrap()).collect(),
+            preshared_key: None,
+            keepalive: None,
+        }
+    }
+
+    #[test]
+    fn the_longest_prefix_wins_and_a_route_to_nobody_is_left_out() {
+        let table = Table {
+            peers: vec![
+                peer(1, PeerKind::Node, &["10.0.0.0/8"]),
+                peer(2, PeerKind::Node, &[]),
+            ],
+            routes: vec![
+                ("10.0.0.0/8".parse().unwrap(), [1; 32]),
+                ("10.1.0.0/16".parse().unwrap(), [2; 32]),
+                ("10.1.2.0/24".parse().unwrap(), [9; 32]),
+                ("10.0.0.0/8".parse().unwrap(), [2; 32]),
+            ],
+            ..Table::default()
+        }
+        .compile();
+        let via = |a: &str| table.route(a.parse().unwrap()).and_then(|i| table.peer_id(i));
+        assert_eq!(via("10.9.9.9"), Some([1; 32]));
+        assert_eq!(via("10.1.2.3"), Some([2; 32]));
+        assert_eq!(via("11.0.0.1"), None);
+    }
+
+    #[test]
+    fn only_clients_are_reached_as_clients() {
+        let table = Table {
+            peers: vec![
+                peer(1, PeerKind::Node, &["100.96.0.0/12"]),
+                peer(2, PeerKind::Client, &["100.96.0.2/32"]),
+            ],
+            ..Table::default()
+        }
+        .compile();
+        assert_eq!(table.client("100.96.0.2".parse().unwrap()), Some(1));
+        assert_eq!(table.client("100.96.0.3".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn secrets_do_not_show_in_debug_output() {
+        let mut p = peer(1, PeerKind::Node, &[]);
+        p.preshared_key = Some(Zeroizing::new([0xab; 32]));
+        let secret = LaneSecret {
+            private: Zeroizing::new([0xcd; 32]),
+            public: [1; 32],
+        };
+        let shown = format!("{p:?} {secret:?}");
+        assert!(
+            !shown.contains("171")
+                && !shown.contains("205")
+                && !shown.contains("cd")
+                && !shown.contains("ab,")
+        );
+    }
+}
