@@ -1,2 +1,30 @@
-//! placeholder
-fn main() {}
+//! `meshnode`: the node of a mesh VPN, and the commands that speak to it.
+//!
+//! `cli` reads the command line; `config` and `state` are what a node is started from; `daemon` runs it;
+//! `api` is how commands reach it; `output` is what a person sees.
+#![forbid(unsafe_code)]
+#![allow(
+    unreachable_pub,
+    reason = "a program exports nothing: here `pub` means used outside its module"
+)]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "parts land one by one; removed when the daemon uses them all"
+)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
+
+mod adapt;
+mod api;
+mod cli;
+mod config;
+mod daemon;
+mod desired;
+mod output;
+mod state;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

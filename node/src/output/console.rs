@@ -1,0 +1,73 @@
+//! The two streams of a command: results on stdout, everything beside them on stderr.
+
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+
+use super::Failure;
+use super::style::{Paint, Style};
+
+/// Where a command writes. A closed pipe (`meshnode peers | head -1`) ends the writing, not the program.
+pub struct Console {
+    out: Style,
+    err: Style,
+}
+
+impl Console {
+    /// The streams of this process; colours only on a terminal and without `NO_COLOR`.
+    pub fn of_process() -> Console {
+        Console {
+            out: Style::detect(io::stdout().is_terminal()),
+            err: Style::detect(io::stderr().is_terminal()),
+        }
+    }
+
+    /// How to paint text meant for stdout.
+    pub fn style(&self) -> Style {
+        self.out
+    }
+
+    /// True if a person, not a program, reads stdout.
+    pub fn is_terminal(&self) -> bool {
+        io::stdout().is_terminal()
+    }
+
+    /// One result line.
+    pub fn print(&self, line: impl fmt::Display) -> Result<(), Failure> {
+        written(writeln!(io::stdout().lock(), "{line}"))
+    }
+
+    /// Result text that brings its own line ends.
+    pub fn print_raw(&self, text: impl fmt::Display) -> Result<(), Failure> {
+        let mut out = io::stdout().lock();
+        written(write!(out, "{text}").and_then(|()| out.flush()))
+    }
+
+    /// A line beside the result: what to do next, what was noticed.
+    pub fn hint(&self, line: impl fmt::Display) {
+        self.note(line);
+    }
+
+    /// Something that did not stop the command but that the user should know.
+    pub fn warn(&self, line: impl fmt::Display) {
+        self.note(format_args!("{} {line}", self.err.paint(Paint::Warn, "warning:")));
+    }
+
+    /// The failure that ends the command.
+    pub fn fail(&self, failure: &Failure) {
+        self.note(format_args!("{} {failure}", self.err.paint(Paint::Bad, "error:")));
+    }
+
+    /// Nobody can be told that stderr is closed, so that is the one place where a write may fail unseen.
+    fn note(&self, line: impl fmt::Display) {
+        let _closed_stderr = writeln!(io::stderr().lock(), "{line}");
+    }
+}
+
+fn written(result: io::Result<()>) -> Result<(), Failure> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new("cannot write the result").because(error))
+        }
+        _ => Ok(()),
+    }
+}
