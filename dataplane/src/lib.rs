@@ -13,12 +13,27 @@
 
 pub mod batch;
 pub mod demux;
+mod device;
 pub mod drop;
+mod error;
+mod event;
+mod holder;
+mod interface;
+mod lane;
 mod lpm;
+mod offload;
 pub mod stats;
+#[expect(unsafe_code, reason = "TUN ioctls and the socket mark have no safe wrapper")]
+mod sys;
 pub mod table;
+mod underlay;
 
 pub use batch::{Datagram, Endpoint, SendBatch, WriteBatch};
+pub use device::{Dataplane, DataplaneConfig};
 pub use drop::DropReason;
+pub use error::{Holder, PingError, StartError, TunError};
+pub use event::DataplaneEvent;
+pub use interface::{TunConfig, TunInfo};
 pub use stats::{PeerState, PeerStats, Stats};
 pub use table::{CompiledTable, Keys, LaneSecret, Peer, PeerId, PeerKind, Table};
+pub use underlay::{PortStats, ReceivedDatagram, UnderlayPort};

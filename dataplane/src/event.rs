@@ -1,0 +1,47 @@
+//! What the data plane tells the node as it happens.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::table::PeerId;
+
+/// Something happened. Events are a courtesy: when nobody reads them the newest are dropped and counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DataplaneEvent {
+    /// The peer has a session and answers.
+    PeerUp {
+        /// Who.
+        peer: PeerId,
+    },
+    /// The peer does not answer any more.
+    PeerDown {
+        /// Who.
+        peer: PeerId,
+        /// Why we think so.
+        reason: &'static str,
+    },
+    /// An authenticated packet came from another address: answers go there now.
+    EndpointMoved {
+        /// Who.
+        peer: PeerId,
+        /// Where it was.
+        from: Option<SocketAddr>,
+        /// Where it is.
+        to: SocketAddr,
+    },
+    /// This host stalled: what the peers seemed to miss in that time is not held against them.
+    LocalStall {
+        /// How late the lane was.
+        late: Duration,
+    },
+    /// The TUN interface was deleted from outside.
+    TunGone,
+    /// A lane died of a panic; nothing is forwarded any more.
+    LaneDied {
+        /// Which one.
+        lane: u8,
+        /// What it said.
+        cause: String,
+    },
+}

@@ -1,0 +1,180 @@
+//! The TUN interface: made with as many queues as there are lanes, gone when all of them are closed.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketType};
+use tun::AbstractDevice;
+
+use crate::error::TunError;
+use crate::holder;
+use crate::offload;
+use crate::sys;
+
+/// The interface to make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TunConfig {
+    /// Its name: 1 to 15 bytes.
+    pub name: String,
+    /// Its MTU: the largest inner packet. Bytes.
+    pub mtu: u16,
+}
+
+/// The interface that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TunInfo {
+    /// Its name.
+    pub name: String,
+    /// Its index in this network namespace.
+    pub index: u32,
+}
+
+/// What the handle keeps of an attached interface; the queues are with the lanes.
+pub(crate) struct Interface {
+    device: tun::Device,
+    pub(crate) info: TunInfo,
+}
+
+/// A lane's own queue of the interface.
+#[derive(Debug)]
+pub(crate) struct TunQueue {
+    queue: OwnedFd,
+}
+
+impl Interface {
+    /// Makes the interface, sets its MTU and brings it up.
+    pub(crate) fn open(config: &TunConfig, lanes: u8) -> Result<(Interface, Vec<TunQueue>), TunError> {
+        let name = &config.name;
+        if !is_interface_name(name) {
+            return Err(TunError::BadName { name: name.clone() });
+        }
+        let failed = |source| open_error(name, source);
+        let mut queues = Vec::with_capacity(usize::from(lanes));
+        for lane in 0..lanes {
+            queues.push(TunQueue {
+                queue: open_queue(name, lane == 0).map_err(failed)?,
+            });
+        }
+        let first = queues
+            .first()
+            .ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
+        let mut device = wrap(first, name).map_err(failed)?;
+        device
+            .set_mtu(config.mtu)
+            .map_err(io::Error::from)
+            .map_err(failed)?;
+        device.enabled(true).map_err(io::Error::from).map_err(failed)?;
+        let index = device.tun_index().map_err(io::Error::from).map_err(failed)?;
+        let info = TunInfo {
+            name: name.clone(),
+            index: index.cast_unsigned(),
+        };
+        Ok((Interface { device, info }, queues))
+    }
+
+    /// Whether it is still there; somebody may have deleted it.
+    pub(crate) fn exists(&self) -> bool {
+        index_of(&self.info.name) == Some(self.info.index)
+    }
+
+    /// Changes the MTU.
+    pub(crate) fn set_mtu(&mut self, mtu: u16) -> Result<(), TunError> {
+        self.device
+            .set_mtu(mtu)
+            .map_err(|error| open_error(&self.info.name, error.into()))
+    }
+}
+
+impl TunQueue {
+    /// Reads one frame: vnet header and packet.
+    pub(crate) fn read(&self, frame: &mut [u8]) -> Result<usize, Errno> {
+        rustix::io::retry_on_intr(|| rustix::io::read(&self.queue, &mut *frame))
+    }
+
+    /// Writes one frame: vnet header and packet.
+    pub(crate) fn write(&self, frame: &[u8]) -> Result<(), Errno> {
+        rustix::io::retry_on_intr(|| rustix::io::write(&self.queue, frame)).map(drop)
+    }
+}
+
+impl AsFd for TunQueue {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.queue.as_fd()
+    }
+}
+
+/// Whether the kernel takes `name` literally as the name of an interface (net/core/dev.c, dev_valid_name).
+fn is_interface_name(name: &str) -> bool {
+    let forbidden =
+        |byte: u8| byte.is_ascii_whitespace() || byte.is_ascii_control() || b"/:%".contains(&byte);
+    (1..=sys::MAX_INTERFACE_NAME).contains(&name.len())
+        && name != "."
+        && name != ".."
+        && !name.bytes().any(forbidden)
+}
+
+/// Opens a queue with TSO; without where the kernel refuses that.
+fn open_queue(name: &str, first: bool) -> io::Result<OwnedFd> {
+    let queue = sys::open_tun_queue(name, first)?;
+    if let Err(error) = sys::set_offloads(&queue, offload::TSO) {
+        tracing::info!(interface = name, %error, "the kernel refuses segmentation offload on the TUN: going on without");
+        sys::set_offloads(&queue, 0)?;
+    }
+    Ok(queue)
+}
+
+/// Lets `tun` own a duplicate of the queue, for MTU, up and down.
+fn wrap(queue: &TunQueue, name: &str) -> io::Result<tun::Device> {
+    let mut config = tun::configure();
+    config
+        .tun_name(name)
+        .raw_fd(queue.queue.try_clone()?.into_raw_fd())
+        .close_fd_on_drop(true);
+    tun::create(&config).map_err(io::Error::from)
+}
+
+fn open_error(name: &str, source: io::Error) -> TunError {
+    let name = name.to_owned();
+    match Errno::from_io_error(&source) {
+        Some(Errno::PERM | Errno::ACCESS) => TunError::NotPermitted { name },
+        Some(Errno::NOENT | Errno::NODEV | Errno::NXIO) => TunError::NoDevice,
+        // EINVAL is what an existing interface of another kind (a dummy, a bridge) answers.
+        Some(Errno::BUSY | Errno::INVAL) if index_of(&name).is_some() => {
+            let holder = holder::of_tun(&name);
+            TunError::NameInUse { name, holder }
+        }
+        _ => TunError::Io { name, source },
+    }
+}
+
+/// The interface's index in the network namespace of this thread.
+fn index_of(name: &str) -> Option<u32> {
+    let any = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None).ok()?;
+    rustix::net::netdevice::name_to_index(&any, name).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_the_kernel_refuses_or_expands_are_refused() {
+        for name in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "a b",
+            "a:0",
+            "mesh%d",
+            "sixteen-bytes-xx",
+            "tab\t",
+        ] {
+            assert!(!is_interface_name(name), "{name:?}");
+        }
+        for name in ["mesh0", "m", "fifteen-bytes-x", "wg.1"] {
+            assert!(is_interface_name(name), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! A lane's descriptors: one epoll over the TUN queue, the sockets and the command eventfd.
+//!
+//! It moves bytes between them and the engine in batches. Budgets bound each turn, so that neither
+//! direction starves the other nor the timers; what is left over is still readable, and epoll is
+//! level-triggered.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quinn_udp::Transmit;
+use rustix::event::{Timespec, epoll};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+
+use super::LaneEngine;
+use super::command::Waker;
+use crate::batch::{Datagram, SendBatch, WriteBatch};
+use crate::demux::{Class, classify};
+use crate::drop::{DropCounters, DropReason};
+use crate::interface::TunQueue;
+use crate::offload;
+use crate::sys::VNET_HEADER;
+use crate::table::CompiledTable;
+use crate::underlay::{PortFeeder, ReceiveBatch, Received, Underlay};
+
+/// Most bytes read from the TUN in one turn: four super-packets.
+const TUN_BUDGET: usize = 4 * 65_536;
+
+/// The largest frame: vnet header and IP packet. Bytes.
+const MAX_FRAME: usize = VNET_HEADER + 65_535;
+
+/// Sealed bytes after which a batch leaves without waiting for the end of the turn.
+const FLUSH_AT: usize = 65_536;
+
+const WAKE: u64 = 0;
+const TUN: u64 = 1;
+const FIRST_SOCKET: u64 = 2;
+
+/// Most sockets of one lane: their readiness is a bit set.
+pub(crate) const MAX_SOCKETS: usize = 62;
+
+/// What is ready.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Ready {
+    pub(crate) command: bool,
+    pub(crate) tun: bool,
+    sockets: u64,
+}
+
+impl Ready {
+    /// Indices of the sockets with something to read.
+    pub(crate) fn sockets(self) -> impl Iterator<Item = usize> {
+        (0..MAX_SOCKETS).filter(move |socket| self.sockets & (1 << socket) != 0)
+    }
+}
+
+/// The TUN interface is gone.
+#[derive(Debug)]
+pub(crate) struct TunGone;
+
+/// Everything a lane reads and writes.
+pub(crate) struct LaneIo {
+    epoll: OwnedFd,
+    waker: Arc<Waker>,
+    underlay: Arc<Underlay>,
+    feeder: PortFeeder,
+    tun: Option<TunQueue>,
+    frame: Vec<u8>,
+    receive: ReceiveBatch,
+    pub(crate) send: SendBatch,
+    write: WriteBatch,
+    drops: Arc<DropCounters>,
+}
+
+impl LaneIo {
+    pub(crate) fn new(
+        underlay: Arc<Underlay>,
+        feeder: PortFeeder,
+        waker: Arc<Waker>,
+        drops: Arc<DropCounters>,
+    ) -> io::Result<LaneIo> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        watch(&epoll, &*waker, WAKE)?;
+        for (token, socket) in (FIRST_SOCKET..).zip(underlay.sockets()) {
+            watch(&epoll, socket, token)?;
+        }
+        Ok(LaneIo {
+            epoll,
+            waker,
+            underlay,
+            feeder,
+            tun: None,
+            frame: vec![0; MAX_FRAME],
+            receive: ReceiveBatch::new(),
+            send: SendBatch::with_capacity(2 * FLUSH_AT),
+            write: WriteBatch::with_capacity(2 * FLUSH_AT),
+            drops,
+        })
+    }
+
+    /// Waits until something is ready, or for `timeout`.
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Ready> {
+        let timeout = timeout
+            .map(Timespec::try_from)
+            .transpose()
+            .map_err(io::Error::other)?;
+        let mut events = Vec::with_capacity(FIRST_SOCKET as usize + MAX_SOCKETS);
+        match epoll::wait(
+            &self.epoll,
+            rustix::buffer::spare_capacity(&mut events),
+            timeout.as_ref(),
+        ) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut ready = Ready::default();
+        for event in events {
+            match event.data.u64() {
+                WAKE => ready.command = true,
+                TUN => ready.tun = true,
+                socket => ready.sockets |= 1 << (socket - FIRST_SOCKET),
+            }
+        }
+        if ready.command {
+            self.waker.reset();
+        }
+        Ok(ready)
+    }
+
+    /// Takes a TUN queue in place of the one before.
+    pub(crate) fn attach(&mut self, queue: TunQueue) -> io::Result<()> {
+        self.detach();
+        watch(&self.epoll, &queue, TUN)?;
+        self.tun = Some(queue);
+        Ok(())
+    }
+
+    /// Closes the TUN queue, if there is one.
+    pub(crate) fn detach(&mut self) {
+        // Not left to close(): `tun` holds a duplicate, which would keep epoll reporting.
+        if let Some(queue) = self.tun.take()
+            && let Err(error) = epoll::delete(&self.epoll, &queue)
+        {
+            tracing::debug!(%error, "the TUN queue was not watched");
+        }
+    }
+
+    /// Reads packets from the TUN and has them sealed.
+    pub(crate) fn read_tun(&mut self, engine: &mut LaneEngine, now: Instant) -> Result<(), TunGone> {
+        let mut budget = TUN_BUDGET;
+        while let Some(queue) = &self.tun {
+            let length = match queue.read(&mut self.frame) {
+                Ok(length) => length,
+                // EAGAIN: nothing left. EIO: the interface is set down.
+                Err(Errno::AGAIN | Errno::IO) => break,
+                Err(_) => return Err(TunGone),
+            };
+            let seal = |packet: &[u8]| engine.handle_outbound(packet, now, &mut self.send);
+            if let Err(reason) = offload::for_each_packet(&mut self.frame[..length], seal) {
+                self.drops.count(reason);
+            }
+            if self.send.bytes() >= FLUSH_AT {
+                self.flush_send();
+            }
+            budget = budget.saturating_sub(length);
+            if budget == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Receives one batch from a socket: tunnels' datagrams to the engine, QUIC's to the port.
+    pub(crate) fn receive(
+        &mut self,
+        socket: usize,
+        table: &CompiledTable,
+        engine: &mut LaneEngine,
+        now: Instant,
+    ) {
+        let Some(socket) = self.underlay.sockets().get(socket) else {
+            return;
+        };
+        let filled = match socket.receive(&mut self.receive) {
+            Ok(filled) => filled,
+            // Nothing there, or the report of an ICMP error: the queue of those is what is readable.
+            Err(_) => return socket.drain_errors(),
+        };
+        for datagram in self.receive.datagrams(filled) {
+            match classify(datagram.payload) {
+                Class::WireGuard(_) => {
+                    let Received {
+                        source,
+                        local,
+                        payload,
+                        ..
+                    } = datagram;
+                    engine.handle_inbound(
+                        Datagram {
+                            source,
+                            local,
+                            payload,
+                        },
+                        now,
+                        &mut self.write,
+                        &mut self.send,
+                    );
+                }
+                Class::Quic => {
+                    self.feeder
+                        .feed(&datagram, table.is_member_address(datagram.source.ip()), now)
+                }
+                Class::Garbage => self.drops.count(DropReason::Garbage),
+            }
+        }
+    }
+
+    /// Sends and writes what the engine left in the batches.
+    pub(crate) fn flush(&mut self) {
+        self.flush_write();
+        self.flush_send();
+    }
+
+    fn flush_send(&mut self) {
+        for run in self.send.runs() {
+            let lost = self.underlay.send(&Transmit {
+                destination: run.to.remote,
+                ecn: None,
+                contents: run.bytes,
+                segment_size: (run.count() > 1).then_some(run.segment_size),
+                src_ip: run.to.local,
+            });
+            (0..lost).for_each(|_| self.drops.count(DropReason::UdpSendFailed));
+        }
+        self.send.clear();
+    }
+
+    fn flush_write(&mut self) {
+        for frame in self.write.frames() {
+            let reason = match &self.tun {
+                Some(queue) => queue.write(frame).err().map(|_| DropReason::TunWriteFailed),
+                None => Some(DropReason::NoTun),
+            };
+            if let Some(reason) = reason {
+                self.drops.count(reason);
+            }
+        }
+        self.write.clear();
+    }
+}
+
+fn watch(epoll: &OwnedFd, source: impl rustix::fd::AsFd, token: u64) -> io::Result<()> {
+    Ok(epoll::add(
+        epoll,
+        source,
+        epoll::EventData::new_u64(token),
+        epoll::EventFlags::IN,
+    )?)
+}

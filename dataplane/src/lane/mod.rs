@@ -1,0 +1,148 @@
+//! A lane: one thread that owns one TUN queue, the sockets' reading side and one engine.
+//!
+//! ```text
+//!        ┌─────────── wait: TUN, sockets, commands, or the engine's next timer ◄────────────┐
+//!        ▼                                                                                  │
+//!   commands, new table ─► sockets ─► engine ─► TUN ─► engine ─► timers ─► flush ─► events ─┘
+//! ```
+//!
+//! Nothing is locked on the packet path: tables come as snapshots between two batches, commands over
+//! a bounded queue, and events leave over another.
+
+pub(crate) mod command;
+mod io;
+mod no_engine;
+
+use std::collections::BTreeMap;
+use std::io::Result;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::error::PingError;
+use crate::event::DataplaneEvent;
+use crate::table::{CompiledTable, PeerId};
+use command::Command;
+pub(crate) use io::{LaneIo, MAX_SOCKETS};
+pub(crate) use no_engine::LaneEngine;
+use no_engine::Pong;
+
+/// Pings that may wait for an answer.
+const MAX_PINGS: usize = 1_024;
+
+type PingReply = oneshot::Sender<std::result::Result<Duration, PingError>>;
+
+/// What a lane is made of.
+pub(crate) struct Lane {
+    pub(crate) engine: LaneEngine,
+    pub(crate) io: LaneIo,
+    pub(crate) tables: Arc<ArcSwap<CompiledTable>>,
+    pub(crate) commands: Receiver<Command>,
+    pub(crate) events: mpsc::Sender<DataplaneEvent>,
+    pub(crate) table: Arc<CompiledTable>,
+    pub(crate) pings: BTreeMap<u32, PingReply>,
+}
+
+impl Lane {
+    /// Turns until it is told to stop. An error is one of the lane's own descriptors: it cannot go on.
+    pub(crate) fn run(mut self) -> Result<()> {
+        loop {
+            let now = clock();
+            let ready = self.io.wait(self.patience(now))?;
+            let now = clock();
+            if ready.command && self.handle_commands(now)?.is_break() {
+                return Ok(());
+            }
+            self.take_table(now);
+            for socket in ready.sockets() {
+                self.io.receive(socket, &self.table, &mut self.engine, now);
+            }
+            if ready.tun && self.io.read_tun(&mut self.engine, now).is_err() {
+                self.io.detach();
+                self.tell(DataplaneEvent::TunGone);
+            }
+            if self.engine.poll_timeout().is_some_and(|(due, _)| due <= now) {
+                self.engine.handle_timeout(now, &mut self.io.send);
+            }
+            self.io.flush();
+            self.report();
+        }
+    }
+
+    /// How long there is nothing to do unless something becomes readable.
+    fn patience(&self, now: Instant) -> Option<Duration> {
+        self.engine
+            .poll_timeout()
+            .map(|(due, _)| due.saturating_duration_since(now))
+    }
+
+    fn handle_commands(&mut self, now: Instant) -> Result<ControlFlow<()>> {
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::AttachTun(queue) => self.io.attach(queue)?,
+                Command::DetachTun(done) => {
+                    self.io.detach();
+                    drop(done);
+                }
+                Command::Ping(peer, reply) => self.ping(peer, reply, now),
+                Command::Echo(reply) => drop(reply.send(())),
+                Command::Shutdown => return Ok(ControlFlow::Break(())),
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn take_table(&mut self, now: Instant) {
+        let newest = self.tables.load();
+        if !Arc::ptr_eq(&newest, &self.table) {
+            self.table = Arc::clone(&newest);
+            self.engine
+                .handle_table(Arc::clone(&newest), now, &mut self.io.send);
+        }
+    }
+
+    fn ping(&mut self, peer: PeerId, reply: PingReply, now: Instant) {
+        self.pings.retain(|_, waiting| !waiting.is_closed());
+        if self.pings.len() >= MAX_PINGS {
+            return answer(reply, Err(PingError::TooMany));
+        }
+        match self.engine.ping(peer, now, &mut self.io.send) {
+            Ok(id) => drop(self.pings.insert(id, reply)),
+            Err(error) => answer(reply, Err(error)),
+        }
+    }
+
+    /// Passes on what the engine noticed.
+    fn report(&mut self) {
+        while let Some(Pong { id, rtt }) = self.engine.poll_event() {
+            if let Some(reply) = self.pings.remove(&id) {
+                answer(reply, Ok(rtt));
+            }
+        }
+    }
+
+    fn tell(&self, event: DataplaneEvent) {
+        if let Err(error) = self.events.try_send(event) {
+            tracing::debug!(%error, "an event found no reader");
+        }
+    }
+}
+
+/// Whoever asked may have given up meanwhile.
+fn answer(reply: PingReply, result: std::result::Result<Duration, PingError>) {
+    if reply.send(result).is_err() {
+        tracing::trace!("ping answered too late");
+    }
+}
+
+fn clock() -> Instant {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the loop is where time enters the engine"
+    )]
+    Instant::now()
+}
