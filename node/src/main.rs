@@ -20,8 +20,10 @@ mod cli;
 mod config;
 mod daemon;
 mod desired;
+mod features;
 mod output;
 mod state;
+mod supervise;
 
 use std::process::ExitCode;
 

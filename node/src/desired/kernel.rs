@@ -6,50 +6,52 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 /// Metric of mesh routes in the main table.
-pub(crate) const MESH_METRIC: u32 = 77;
+pub const MESH_METRIC: u32 = 77;
 
 /// A route out of the TUN, in the main table.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct KernelRoute {
+pub struct KernelRoute {
     /// Destination, without host bits.
-    pub(crate) prefix: IpNet,
+    pub prefix: IpNet,
     /// Lower is better.
-    pub(crate) metric: u32,
+    pub metric: u32,
     /// Source address of packets that the gateway itself sends there.
-    pub(crate) source_hint: Option<IpAddr>,
+    pub source_hint: Option<IpAddr>,
 }
 
 /// What the kernel should hold for us.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct KernelDesired {
+pub struct KernelDesired {
     /// Routes out of the TUN, sorted by prefix, one a prefix.
-    pub(crate) routes: Vec<KernelRoute>,
+    pub routes: Vec<KernelRoute>,
     /// Prefixes with an unreachable route beneath, so that nothing leaves in clear.
-    pub(crate) guards: BTreeSet<IpNet>,
+    pub guards: BTreeSet<IpNet>,
     /// Addresses of the TUN.
-    pub(crate) addresses: BTreeSet<IpNet>,
+    pub addresses: BTreeSet<IpNet>,
     /// Prefixes that this node serves: they stay on the host's side also when a mesh route covers them.
-    pub(crate) own: Vec<IpNet>,
+    pub own: Vec<IpNet>,
 }
 
 /// A subnet that an interface of the host is in.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Connected {
+pub struct Connected {
     /// The subnet, without host bits.
-    pub(crate) prefix: IpNet,
+    pub prefix: IpNet,
     /// The interface's name.
-    pub(crate) interface: String,
+    pub interface: String,
 }
 
 /// The host as it is without us.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Host {
+pub struct Host {
     /// Subnets of the other interfaces.
-    pub(crate) connected: Vec<Connected>,
+    pub connected: Vec<Connected>,
     /// Global addresses of the other interfaces.
-    pub(crate) addresses: Vec<IpAddr>,
+    pub addresses: Vec<IpAddr>,
     /// Destinations in the main table that are not ours.
-    pub(crate) routes: BTreeSet<IpNet>,
+    pub routes: BTreeSet<IpNet>,
+    /// Interfaces with a default route that a router advertised.
+    pub ra_interfaces: Vec<String>,
     /// False when the host has IPv6 disabled.
-    pub(crate) ipv6: bool,
+    pub ipv6: bool,
 }

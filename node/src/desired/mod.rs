@@ -1,6 +1,99 @@
 //! From the view of the mesh to what should be: kernel routes, guards, addresses, and the data
 //! plane's peers. Pure: the same view and host give the same desired state.
+//!
+//! [`compose`] decides for each announced prefix who serves it ([`routes`]), then derives what the
+//! kernel needs for that ([`addresses`]) and what the data plane needs ([`tunnels`]). Features add
+//! their own peers and routes afterwards. Health plays no part: it is measured, not announced.
 
+mod addresses;
+mod guards;
 mod kernel;
+mod routes;
+#[cfg(test)]
+mod tests;
+mod tunnels;
 
-pub(crate) use kernel::{Connected, Host, KernelDesired, KernelRoute, MESH_METRIC};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use meshnode_dataplane::table::{Peer, PeerId};
+use meshnode_membership::view::View;
+
+pub use guards::GuardMemory;
+pub use kernel::{Connected, Host, KernelDesired, KernelRoute, MESH_METRIC};
+pub use routes::{RouteState, RouteStatus};
+
+/// What this node itself brings to the composition.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Local {
+    /// Prefixes taken although they are default routes, overlap a connected subnet, or equal a route
+    /// of the host's.
+    pub accept: Vec<IpNet>,
+    /// Prefixes that this node serves.
+    pub prefixes: Vec<IpNet>,
+    /// The host without us.
+    pub host: Host,
+    /// Guards to keep for prefixes that nobody announces at the moment.
+    pub remembered: BTreeSet<IpNet>,
+}
+
+/// What should be.
+#[derive(Debug, Clone, Default)]
+pub struct Desired {
+    /// For the netlink adapter.
+    pub kernel: KernelDesired,
+    /// Prefixes that must not leave in clear as long as they are announced.
+    pub guarded: BTreeSet<IpNet>,
+    /// Tunnels.
+    pub peers: Vec<Peer>,
+    /// Prefix to peer; the longest prefix decides.
+    pub routes: Vec<(IpNet, PeerId)>,
+    /// Inner destinations that are this node's.
+    pub local: Vec<IpNet>,
+    /// Addresses whose QUIC is given its own queue.
+    pub member_addresses: Vec<IpAddr>,
+    /// Every announced prefix of every other node, sorted, with what became of it.
+    pub statuses: Vec<RouteStatus>,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+/// Decides what should be, without features.
+pub fn compose(view: &View, local: &Local) -> Desired {
+    let choice = routes::choose(view, local);
+    Desired {
+        kernel: addresses::kernel(view, local, &choice),
+        guarded: addresses::guarded(view, &choice),
+        peers: tunnels::peers(view, &choice),
+        routes: tunnels::routes(view, &choice),
+        local: tunnels::local(view, local),
+        member_addresses: tunnels::member_addresses(view),
+        warnings: warnings(view, local, &choice),
+        statuses: choice.statuses,
+    }
+}
+
+fn warnings(view: &View, local: &Local, choice: &routes::Choice) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if let Some(skew) = view.clock_skew {
+        let (seconds, side) = (
+            skew.unsigned_abs() / 1000,
+            if skew > 0 { "behind" } else { "ahead of" },
+        );
+        warnings.push(format!(
+            "this host's clock is {seconds} s {side} the other members': set it right (NTP); until then nobody is \
+             admitted and expiry removes nobody"
+        ));
+    }
+    let v4_routes = choice.routed().any(|p| matches!(p, IpNet::V4(_)));
+    let v4_own = local.prefixes.iter().any(|p| matches!(p, IpNet::V4(_)));
+    if v4_own && v4_routes && addresses::source_hint(local, false).is_none() {
+        warnings.push(
+            "no address of this host lies in its own prefixes: hosts behind it reach the mesh, but connections \
+             from this gateway itself will be dropped by the others"
+                .to_owned(),
+        );
+    }
+    warnings
+}

@@ -18,24 +18,24 @@ use super::plan::Step;
 
 /// A step that the kernel refused.
 #[derive(Debug, Clone)]
-pub(crate) struct Refused {
+pub struct Refused {
     /// What was tried, as a person would say it.
-    pub(crate) what: String,
+    pub what: String,
     /// The kernel's error number, positive; 0 when there was none.
-    pub(crate) errno: i32,
+    pub errno: i32,
     /// The kernel's words.
-    pub(crate) why: String,
+    pub why: String,
 }
 
 impl Refused {
     /// True when the process lacks CAP_NET_ADMIN.
-    pub(crate) fn is_permission(&self) -> bool {
+    pub fn is_permission(&self) -> bool {
         self.errno == rustix::io::Errno::PERM.raw_os_error()
     }
 }
 
 /// Carries out `steps` in order; one that fails does not stop the others.
-pub(crate) async fn carry_out(handle: &Handle, steps: Vec<Step>) -> Vec<Refused> {
+pub async fn carry_out(handle: &Handle, steps: Vec<Step>) -> Vec<Refused> {
     let mut refused = Vec::new();
     for step in steps {
         let what = describe(&step);
@@ -139,7 +139,7 @@ fn handle_rule(handle: &Handle, v6: bool) -> rtnetlink::RuleAddRequest {
 }
 
 /// Deletes our rule of one family, if it is there.
-pub(crate) async fn delete_rule(handle: &Handle, v6: bool) -> Result<(), Error> {
+pub async fn delete_rule(handle: &Handle, v6: bool) -> Result<(), Error> {
     let message = handle_rule(handle, v6).message_mut().clone();
     match handle.rule().del(message).execute().await {
         Err(error) if errno(&error) == rustix::io::Errno::NOENT.raw_os_error() => Ok(()),
@@ -162,7 +162,7 @@ fn refusal(what: String, error: &Error) -> Option<Refused> {
 }
 
 /// The positive error number of a netlink answer, 0 if it carries none.
-pub(crate) fn errno(error: &Error) -> i32 {
+pub fn errno(error: &Error) -> i32 {
     match error {
         Error::NetlinkError(message) => message.raw_code().unsigned_abs().try_into().unwrap_or(0),
         _ => 0,

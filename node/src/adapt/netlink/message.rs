@@ -18,36 +18,36 @@ use rtnetlink::packet_route::route::{
 use crate::desired::KernelRoute;
 
 /// Protocol number (`RTA_PROTOCOL`) of every route that we install.
-pub(crate) const PROTOCOL: u8 = 77;
+pub const PROTOCOL: u8 = 77;
 /// Mark (`SO_MARK`) of our UDP sockets.
-pub(crate) const MARK: u32 = 0x6d77;
+pub const MARK: u32 = 0x6d77;
 /// The table that marked packets use: the host's own routes without ours.
-pub(crate) const MARKED_TABLE: u32 = 51777;
+pub const MARKED_TABLE: u32 = 51777;
 /// Priority of the rule that sends marked packets there.
-pub(crate) const RULE_PRIORITY: u32 = 5177;
+pub const RULE_PRIORITY: u32 = 5177;
 /// Metric of guards and of the marked table's floor: every other route of the prefix is better.
-pub(crate) const GUARD_METRIC: u32 = u32::MAX;
+pub const GUARD_METRIC: u32 = u32::MAX;
 
 const MAIN: u32 = RouteHeader::RT_TABLE_MAIN as u32;
 const DEFAULT: u32 = 253;
 
 /// One route read from the kernel.
 #[derive(Debug, Clone)]
-pub(crate) struct SeenRoute {
-    pub(crate) prefix: IpNet,
-    pub(crate) table: u32,
-    pub(crate) protocol: u8,
-    pub(crate) metric: u32,
-    pub(crate) kind: RouteType,
-    pub(crate) oif: Option<u32>,
-    pub(crate) source: Option<IpAddr>,
-    pub(crate) gateway: bool,
-    pub(crate) message: RouteMessage,
+pub struct SeenRoute {
+    pub prefix: IpNet,
+    pub table: u32,
+    pub protocol: u8,
+    pub metric: u32,
+    pub kind: RouteType,
+    pub oif: Option<u32>,
+    pub source: Option<IpAddr>,
+    pub gateway: bool,
+    pub message: RouteMessage,
 }
 
 impl SeenRoute {
     /// `None` for what is no route of a table: cached exceptions, other families.
-    pub(crate) fn read(message: RouteMessage) -> Option<SeenRoute> {
+    pub fn read(message: RouteMessage) -> Option<SeenRoute> {
         if message.header.flags.contains(RouteFlags::Cloned) {
             return None;
         }
@@ -85,28 +85,28 @@ impl SeenRoute {
         Some(())
     }
 
-    pub(crate) fn is_ours(&self) -> bool {
+    pub fn is_ours(&self) -> bool {
         self.protocol == PROTOCOL
     }
 
-    pub(crate) fn in_main(&self) -> bool {
+    pub fn in_main(&self) -> bool {
         self.table == MAIN
     }
 
     /// The host's own: what the marked table copies. Link-local routes are left out, since no
     /// endpoint is link-local.
-    pub(crate) fn is_host_route(&self) -> bool {
+    pub fn is_host_route(&self) -> bool {
         let link_local = matches!(self.prefix, IpNet::V6(net) if net.network().is_unicast_link_local());
         (self.table == MAIN || self.table == DEFAULT) && !self.is_ours() && !link_local
     }
 
-    pub(crate) fn is_guard(&self) -> bool {
+    pub fn is_guard(&self) -> bool {
         self.is_ours() && self.in_main() && self.kind == RouteType::Unreachable && self.metric == GUARD_METRIC
     }
 }
 
 /// `prefix` out of the TUN with index `oif`.
-pub(crate) fn mesh_route(route: &KernelRoute, oif: u32) -> RouteMessage {
+pub fn mesh_route(route: &KernelRoute, oif: u32) -> RouteMessage {
     let mut message = base(route.prefix, MAIN, RouteType::Unicast, route.metric);
     message.attributes.push(RouteAttribute::Oif(oif));
     if matches!(route.prefix, IpNet::V4(_)) {
@@ -119,17 +119,17 @@ pub(crate) fn mesh_route(route: &KernelRoute, oif: u32) -> RouteMessage {
 }
 
 /// The unreachable route that stands beneath every route of `prefix`.
-pub(crate) fn guard(prefix: IpNet) -> RouteMessage {
+pub fn guard(prefix: IpNet) -> RouteMessage {
     base(prefix, MAIN, RouteType::Unreachable, GUARD_METRIC)
 }
 
 /// What a marked packet meets when the host has no route for it.
-pub(crate) fn floor(v6: bool) -> RouteMessage {
+pub fn floor(v6: bool) -> RouteMessage {
     base(everything(v6), MARKED_TABLE, RouteType::Unreachable, GUARD_METRIC)
 }
 
 /// The host's route `original` for the marked table: same way out, our protocol.
-pub(crate) fn marked_copy(original: &RouteMessage) -> RouteMessage {
+pub fn marked_copy(original: &RouteMessage) -> RouteMessage {
     let mut copy = RouteMessage::default();
     copy.header = original.header.clone();
     copy.header.protocol = RouteProtocol::Other(PROTOCOL);
@@ -149,7 +149,7 @@ pub(crate) fn marked_copy(original: &RouteMessage) -> RouteMessage {
 
 /// The same way out for another destination: keeps an own prefix on the host's side when a mesh
 /// route covers it.
-pub(crate) fn pinned(original: &RouteMessage, prefix: IpNet, metric: u32) -> RouteMessage {
+pub fn pinned(original: &RouteMessage, prefix: IpNet, metric: u32) -> RouteMessage {
     let mut pin = marked_copy(original);
     pin.attributes.retain(|a| {
         !matches!(
@@ -166,7 +166,7 @@ pub(crate) fn pinned(original: &RouteMessage, prefix: IpNet, metric: u32) -> Rou
 
 /// Two messages with the same identity make the same route. Counters, ages and flags that the
 /// kernel keeps by itself are no part of it.
-pub(crate) fn identity(message: &RouteMessage) -> Vec<u8> {
+pub fn identity(message: &RouteMessage) -> Vec<u8> {
     let mut header = message.header.clone();
     header.flags &= RouteFlags::Onlink;
     header.table = 0;
@@ -244,7 +244,7 @@ fn set_table(message: &mut RouteMessage, table: u32) {
 }
 
 /// The kernel's number of an address family.
-pub(crate) fn family(v6: bool) -> AddressFamily {
+pub fn family(v6: bool) -> AddressFamily {
     if v6 {
         AddressFamily::Inet6
     } else {
@@ -253,7 +253,7 @@ pub(crate) fn family(v6: bool) -> AddressFamily {
 }
 
 /// `::/0` or `0.0.0.0/0`.
-pub(crate) fn everything(v6: bool) -> IpNet {
+pub fn everything(v6: bool) -> IpNet {
     if v6 {
         IpNet::V6(Ipv6Net::default())
     } else {

@@ -21,14 +21,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub(crate) use kernel::Refused;
-pub(crate) use message::MARK;
-pub(crate) use plan::{Interface, Owned};
+pub use kernel::Refused;
+pub use message::MARK;
+pub use plan::{Interface, Owned};
 
 use crate::desired::{Host, KernelDesired};
 
 /// Where it is written down what in the kernel is ours.
-pub(crate) trait Ledger: Send + Sync {
+pub trait Ledger: Send + Sync {
     /// What an earlier process left, or nothing.
     fn owned(&self) -> Owned;
     /// Durable when it returns; called before anything new is installed.
@@ -37,7 +37,7 @@ pub(crate) trait Ledger: Send + Sync {
 
 /// Why the adapter could not do its work at all.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NetlinkError {
+pub enum NetlinkError {
     /// No netlink socket.
     #[error("cannot open a netlink socket: {0}")]
     Socket(#[from] io::Error),
@@ -61,7 +61,7 @@ pub(crate) enum NetlinkError {
 
 /// What goes with us when we stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Farewell {
+pub enum Farewell {
     /// Guards stay: traffic for the mesh must not leave in clear while no node runs.
     KeepGuards,
     /// Everything of ours goes.
@@ -70,27 +70,27 @@ pub(crate) enum Farewell {
 
 /// What the adapter knows, for others to follow.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Seen {
+pub struct Seen {
     /// The host without us.
-    pub(crate) host: Arc<Host>,
+    pub host: Arc<Host>,
     /// True once our interface has been deleted under us.
-    pub(crate) interface_gone: bool,
+    pub interface_gone: bool,
     /// What the kernel refuses at present.
-    pub(crate) refused: Vec<String>,
+    pub refused: Vec<String>,
 }
 
 /// Counters for metrics and tests.
 #[derive(Debug, Default)]
-pub(crate) struct Counters {
+pub struct Counters {
     /// Passes that found something changed by others and repaired it.
-    pub(crate) repairs: AtomicU64,
+    pub repairs: AtomicU64,
     /// Steps that the kernel refused.
-    pub(crate) refused: AtomicU64,
+    pub refused: AtomicU64,
 }
 
 /// Handle of the adapter.
 #[derive(Debug, Clone)]
-pub(crate) struct Netlink {
+pub struct Netlink {
     commands: mpsc::Sender<task::Command>,
     seen: watch::Receiver<Seen>,
     counters: Arc<Counters>,
@@ -98,7 +98,7 @@ pub(crate) struct Netlink {
 
 impl Netlink {
     /// Connects, reads the host and starts to listen. Nothing is changed yet.
-    pub(crate) async fn start(ledger: Arc<dyn Ledger>) -> Result<Netlink, NetlinkError> {
+    pub async fn start(ledger: Arc<dyn Ledger>) -> Result<Netlink, NetlinkError> {
         let (commands, inbox) = mpsc::channel(16);
         let counters = Arc::new(Counters::default());
         let (task, seen) = task::Task::open(ledger, Arc::clone(&counters)).await?;
@@ -111,38 +111,38 @@ impl Netlink {
     }
 
     /// Makes the kernel so; returns what it refused.
-    pub(crate) async fn apply(&self, desired: KernelDesired) -> Result<Vec<Refused>, NetlinkError> {
+    pub async fn apply(&self, desired: KernelDesired) -> Result<Vec<Refused>, NetlinkError> {
         self.ask(|reply| task::Command::Apply { desired, reply }).await?
     }
 
     /// The TUN exists from now on: addresses and mesh routes may go to it.
-    pub(crate) async fn attach(&self, interface: Interface) -> Result<Vec<Refused>, NetlinkError> {
+    pub async fn attach(&self, interface: Interface) -> Result<Vec<Refused>, NetlinkError> {
         self.ask(|reply| task::Command::Attach { interface, reply })
             .await?
     }
 
     /// Cleans up and ends the task. What cannot be removed is returned.
-    pub(crate) async fn stop(&self, farewell: Farewell) -> Result<Vec<Refused>, NetlinkError> {
+    pub async fn stop(&self, farewell: Farewell) -> Result<Vec<Refused>, NetlinkError> {
         self.ask(|reply| task::Command::Stop { farewell, reply }).await?
     }
 
     /// The host, followed.
-    pub(crate) fn seen(&self) -> watch::Receiver<Seen> {
+    pub fn seen(&self) -> watch::Receiver<Seen> {
         self.seen.clone()
     }
 
     /// How often others' changes were repaired.
-    pub(crate) fn repairs(&self) -> u64 {
+    pub fn repairs(&self) -> u64 {
         self.counters.repairs.load(Ordering::Relaxed)
     }
 
     /// How many steps the kernel has refused.
-    pub(crate) fn refusals(&self) -> u64 {
+    pub fn refusals(&self) -> u64 {
         self.counters.refused.load(Ordering::Relaxed)
     }
 
     /// True while the task runs.
-    pub(crate) fn is_alive(&self) -> bool {
+    pub fn is_alive(&self) -> bool {
         !self.commands.is_closed()
     }
 
@@ -161,6 +161,6 @@ impl Netlink {
 
 /// Removes what a node that no longer runs left in the kernel: guards, pins, the marked table and
 /// its rule. Returns what could not be removed.
-pub(crate) async fn clear_guards(ledger: Arc<dyn Ledger>) -> Result<Vec<Refused>, NetlinkError> {
+pub async fn clear_guards(ledger: Arc<dyn Ledger>) -> Result<Vec<Refused>, NetlinkError> {
     Netlink::start(ledger).await?.stop(Farewell::RemoveAll).await
 }

@@ -23,7 +23,7 @@ const REOPEN: Duration = Duration::from_secs(1);
 
 /// Notifies `changed` after every change that may concern us, for ever. What was missed while the
 /// socket was lost or full is covered by one more notification.
-pub(crate) async fn listen(changed: Arc<Notify>) {
+pub async fn listen(changed: Arc<Notify>) {
     loop {
         match rtnetlink::new_multicast_connection(&GROUPS) {
             Ok((connection, _handle, messages)) => {

@@ -4,21 +4,21 @@
 use std::time::{Duration, Instant};
 
 /// Notifications come in bursts: wait for the burst to end.
-pub(crate) const DEBOUNCE: Duration = Duration::from_millis(50);
+pub const DEBOUNCE: Duration = Duration::from_millis(50);
 const QUIET: Duration = Duration::from_secs(30);
 const FREE_REPAIRS: u32 = 10;
 const SLOWEST: Duration = Duration::from_secs(5);
 
 /// Counts repairs and turns too many of them into a pause.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Pace {
+pub struct Pace {
     streak: u32,
     last: Option<Instant>,
 }
 
 impl Pace {
     /// A repair was made at `now`.
-    pub(crate) fn repaired(&mut self, now: Instant) {
+    pub fn repaired(&mut self, now: Instant) {
         let quiet = self
             .last
             .is_none_or(|last| now.saturating_duration_since(last) > QUIET);
@@ -27,12 +27,12 @@ impl Pace {
     }
 
     /// True from the repair on at which we begin to give way.
-    pub(crate) fn is_fighting(&self) -> bool {
+    pub fn is_fighting(&self) -> bool {
         self.streak > FREE_REPAIRS
     }
 
     /// How long to wait after a notification.
-    pub(crate) fn delay(&self) -> Duration {
+    pub fn delay(&self) -> Duration {
         let over = self.streak.saturating_sub(FREE_REPAIRS).min(10);
         DEBOUNCE.saturating_mul(1 << over).min(SLOWEST)
     }

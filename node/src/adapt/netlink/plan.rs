@@ -15,35 +15,35 @@ use crate::desired::KernelDesired;
 
 /// Our TUN, once it is attached.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Interface {
+pub struct Interface {
     /// Kernel index; it stays when the interface is renamed.
-    pub(crate) index: u32,
+    pub index: u32,
     /// The name it should have.
-    pub(crate) name: String,
+    pub name: String,
     /// The MTU it should have, in bytes.
-    pub(crate) mtu: u32,
+    pub mtu: u32,
 }
 
 /// What outlives the process in the kernel and is ours: remembered in the state directory before
 /// it is installed, so that only this is ever swept.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub(crate) struct Owned {
+pub struct Owned {
     /// Prefixes with a guard of ours.
-    pub(crate) guards: BTreeSet<IpNet>,
+    pub guards: BTreeSet<IpNet>,
     /// Own prefixes with a host-side route of ours.
-    pub(crate) pins: BTreeSet<IpNet>,
+    pub pins: BTreeSet<IpNet>,
 }
 
 /// Everything that should be so.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Wanted<'a> {
-    pub(crate) kernel: &'a KernelDesired,
-    pub(crate) interface: Option<&'a Interface>,
-    pub(crate) owned: &'a Owned,
+pub struct Wanted<'a> {
+    pub kernel: &'a KernelDesired,
+    pub interface: Option<&'a Interface>,
+    pub owned: &'a Owned,
     /// Addresses that an earlier call asked for.
-    pub(crate) previous: &'a BTreeSet<IpNet>,
-    pub(crate) ipv6: bool,
+    pub previous: &'a BTreeSet<IpNet>,
+    pub ipv6: bool,
 }
 
 impl Wanted<'_> {
@@ -54,7 +54,7 @@ impl Wanted<'_> {
 
 /// One change in the kernel.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Step {
+pub enum Step {
     AddRoute(RouteMessage),
     ReplaceRoute(RouteMessage),
     /// Beside routes of the same prefix and metric.
@@ -74,7 +74,7 @@ pub(crate) enum Step {
 }
 
 /// The steps from `snapshot` to `wanted`, in the order in which they are safe.
-pub(crate) fn plan(snapshot: &Snapshot, wanted: &Wanted<'_>) -> Vec<Step> {
+pub fn plan(snapshot: &Snapshot, wanted: &Wanted<'_>) -> Vec<Step> {
     let mut steps = Vec::new();
     guards_up(snapshot, wanted, &mut steps);
     if let Some(interface) = wanted.interface {
@@ -92,7 +92,7 @@ pub(crate) fn plan(snapshot: &Snapshot, wanted: &Wanted<'_>) -> Vec<Step> {
 
 /// The own prefixes that need a host-side route: covered by a mesh route, and without a route of the
 /// host's own for exactly that prefix.
-pub(crate) fn wanted_pins(snapshot: &Snapshot, wanted: &Wanted<'_>) -> BTreeMap<IpNet, RouteMessage> {
+pub fn wanted_pins(snapshot: &Snapshot, wanted: &Wanted<'_>) -> BTreeMap<IpNet, RouteMessage> {
     let (kernel, index) = (wanted.kernel, wanted.index());
     let covered = kernel
         .own
@@ -276,7 +276,7 @@ fn mesh_routes(snapshot: &Snapshot, wanted: &Wanted<'_>, index: u32, steps: &mut
 }
 
 /// The message that deletes exactly this route.
-pub(crate) fn exact(route: &SeenRoute) -> RouteMessage {
+pub fn exact(route: &SeenRoute) -> RouteMessage {
     let mut message = message::marked_copy(&route.message);
     message
         .attributes

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
-use rtnetlink::packet_route::route::RouteMessage;
+use rtnetlink::packet_route::route::{RouteMessage, RouteProtocol};
 use rtnetlink::packet_route::rule::{RuleAttribute, RuleMessage};
 use rtnetlink::{Handle, IpVersion};
 
@@ -20,34 +20,34 @@ use crate::desired::{Connected, Host};
 
 /// One network interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Link {
-    pub(crate) name: String,
-    pub(crate) up: bool,
-    pub(crate) mtu: u32,
-    pub(crate) loopback: bool,
+pub struct Link {
+    pub name: String,
+    pub up: bool,
+    pub mtu: u32,
+    pub loopback: bool,
 }
 
 /// One address of an interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Address {
-    pub(crate) link: u32,
-    pub(crate) net: IpNet,
-    pub(crate) global: bool,
+pub struct Address {
+    pub link: u32,
+    pub net: IpNet,
+    pub global: bool,
 }
 
 /// The kernel's state as far as it concerns us.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Snapshot {
-    pub(crate) links: BTreeMap<u32, Link>,
-    pub(crate) addresses: Vec<Address>,
-    pub(crate) routes: Vec<SeenRoute>,
-    pub(crate) rule_v4: bool,
-    pub(crate) rule_v6: bool,
+pub struct Snapshot {
+    pub links: BTreeMap<u32, Link>,
+    pub addresses: Vec<Address>,
+    pub routes: Vec<SeenRoute>,
+    pub rule_v4: bool,
+    pub rule_v6: bool,
 }
 
 impl Snapshot {
     /// Reads everything. `v6` false leaves out what a host without IPv6 refuses to tell.
-    pub(crate) async fn read(handle: &Handle, v6: bool) -> Result<Snapshot, rtnetlink::Error> {
+    pub async fn read(handle: &Handle, v6: bool) -> Result<Snapshot, rtnetlink::Error> {
         let mut snapshot = Snapshot {
             links: links(handle).await?,
             addresses: addresses(handle).await?,
@@ -63,7 +63,7 @@ impl Snapshot {
     }
 
     /// The host as the composition sees it; `own` is our interface, which is left out.
-    pub(crate) fn host(&self, own: Option<u32>, ipv6: bool) -> Host {
+    pub fn host(&self, own: Option<u32>, ipv6: bool) -> Host {
         let elsewhere = self
             .addresses
             .iter()
@@ -86,6 +86,7 @@ impl Snapshot {
             }
         }
         host.routes = self.host_prefixes(own);
+        host.ra_interfaces = self.ra_interfaces();
         host.addresses.sort();
         host.addresses.dedup();
         host.connected.sort();
@@ -99,6 +100,18 @@ impl Snapshot {
             .filter(|r| own.is_none() || r.oif != own)
             .map(|r| r.prefix)
             .collect()
+    }
+
+    fn ra_interfaces(&self) -> Vec<String> {
+        let by_ra =
+            |r: &&SeenRoute| r.prefix.prefix_len() == 0 && r.message.header.protocol == RouteProtocol::Ra;
+        let links = self
+            .routes
+            .iter()
+            .filter(by_ra)
+            .filter_map(|r| self.links.get(&r.oif?));
+        let names: BTreeSet<String> = links.map(|l| l.name.clone()).collect();
+        names.into_iter().collect()
     }
 
     fn is_loopback(&self, link: u32) -> bool {
@@ -181,7 +194,7 @@ fn is_our_rule(rule: &RuleMessage) -> bool {
 }
 
 /// True for a notification that can concern us.
-pub(crate) fn matters(message: &RouteNetlinkMessage) -> bool {
+pub fn matters(message: &RouteNetlinkMessage) -> bool {
     use RouteNetlinkMessage as M;
     match message {
         M::NewRoute(route) | M::DelRoute(route) => !route

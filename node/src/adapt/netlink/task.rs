@@ -21,7 +21,7 @@ use crate::desired::KernelDesired;
 type Reply<T> = oneshot::Sender<Result<T, NetlinkError>>;
 
 /// What the handle asks for.
-pub(crate) enum Command {
+pub enum Command {
     Apply {
         desired: KernelDesired,
         reply: Reply<Vec<Refused>>,
@@ -39,7 +39,7 @@ pub(crate) enum Command {
 /// Passes after which something is still to do are repeated this much later.
 const AGAIN: Duration = Duration::from_secs(1);
 
-pub(crate) struct Task {
+pub struct Task {
     handle: Handle,
     driver: JoinHandle<()>,
     listener: JoinHandle<()>,
@@ -57,7 +57,7 @@ pub(crate) struct Task {
 }
 
 impl Task {
-    pub(crate) async fn open(
+    pub async fn open(
         ledger: Arc<dyn Ledger>,
         counters: Arc<Counters>,
     ) -> Result<(Task, watch::Receiver<Seen>), NetlinkError> {
@@ -88,7 +88,7 @@ impl Task {
         Ok((task, follow))
     }
 
-    pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
+    pub async fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
         let mut retry = None;
         loop {
             let again = async {
@@ -277,7 +277,7 @@ impl Task {
 
     fn ipv6(&self) -> bool {
         let conf = self.interface.as_ref().map_or("default", |i| i.name.as_str());
-        crate::adapt::sysctl::ipv6_enabled(conf)
+        crate::adapt::sysctl::Settings::of_kernel().ipv6_enabled(conf)
     }
 
     fn warn_once_without_v6(&mut self, ipv6: bool) {
