@@ -50,10 +50,7 @@ impl<'a> ThreeVpcs<'a> {
     /// # Errors
     /// A command failed or the nodes did not meet.
     pub fn mesh_with(&self, options: &Options<'_>) -> Result<Mesh<'a>> {
-        let founder = self.node(&self.vpcs[0], options)?;
-        let cidrs = cidr_arguments(&self.vpcs[0], options);
-        founder.ok(&[&["init"], strs(&cidrs).as_slice()].concat())?;
-        founder.up(&[])?;
+        let founder = self.found(options)?;
         let mut nodes = vec![founder];
         for vpc in &self.vpcs[1..] {
             nodes.push(self.join(&nodes[0], vpc, options)?);
@@ -68,15 +65,33 @@ impl<'a> ThreeVpcs<'a> {
     }
 
     /// A node for a VPC's gateway, not started.
-    ///
-    /// # Errors
-    /// None today.
-    pub fn node(&self, vpc: &Vpc, options: &Options<'_>) -> Result<Node<'a>> {
+    pub fn node(&self, vpc: &Vpc, options: &Options<'_>) -> Node<'a> {
         let mut node = Node::new(self.world, &vpc.gateway, vpc.plan.name);
         for (key, value) in options.settings {
             node.set(key, value);
         }
-        Ok(node)
+        node
+    }
+
+    /// `init` and `up` on the first VPC's gateway.
+    ///
+    /// # Errors
+    /// A command failed.
+    pub fn found(&self, options: &Options<'_>) -> Result<Node<'a>> {
+        let vpc = self.vpcs.first().context("a world without VPCs")?;
+        let founder = self.node(vpc, options);
+        let cidrs = cidr_arguments(vpc, options);
+        founder.ok(&[&["init"], strs(&cidrs).as_slice()].concat())?;
+        founder.up(&[])?;
+        Ok(founder)
+    }
+
+    /// `invite` at a node for what a VPC serves: the token.
+    ///
+    /// # Errors
+    /// The node refused.
+    pub fn invite(&self, inviter: &Node<'_>, vpc: &Vpc, options: &Options<'_>) -> Result<String> {
+        inviter.invite(&[options.invite, strs(&cidr_arguments(vpc, options)).as_slice()].concat())
     }
 
     /// Invites at `seed` and joins the gateway of `vpc` through it.
@@ -84,16 +99,43 @@ impl<'a> ThreeVpcs<'a> {
     /// # Errors
     /// A command failed.
     pub fn join(&self, seed: &Node<'_>, vpc: &Vpc, options: &Options<'_>) -> Result<Node<'a>> {
-        let seed_vpc = self.vpc(seed.name())?;
-        let cidrs = cidr_arguments(vpc, options);
-        let token = seed.invite(&[options.invite, strs(&cidrs).as_slice()].concat())?;
-        let node = self.node(vpc, options)?;
-        node.join(&[&seed_vpc.plan.public().to_string()], &token, &strs(&cidrs))?;
+        let token = self.invite(seed, vpc, options)?;
+        self.join_with(seed, vpc, &token, options)
+    }
+
+    /// Joins the gateway of `vpc` through `seed` with a token that exists.
+    ///
+    /// # Errors
+    /// The node was refused.
+    pub fn join_with(
+        &self,
+        seed: &Node<'_>,
+        vpc: &Vpc,
+        token: &str,
+        options: &Options<'_>,
+    ) -> Result<Node<'a>> {
+        let seed = self.vpc(seed.name())?.plan.public().to_string();
+        let node = self.node(vpc, options);
+        node.join(&[&seed], token, &strs(&cidr_arguments(vpc, options)))?;
         Ok(node)
     }
 }
 
 impl<'a> Mesh<'a> {
+    /// A mesh of nodes that were started one by one, in the order of their VPCs.
+    pub fn of(nodes: Vec<Node<'a>>, vpcs: &[Vpc]) -> Mesh<'a> {
+        Mesh {
+            nodes,
+            vpcs: vpcs.to_vec(),
+            only_ipv4: false,
+        }
+    }
+
+    /// The VPCs of its nodes.
+    pub fn vpcs(&self) -> &[Vpc] {
+        &self.vpcs
+    }
+
     /// The node of that name.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ mod sweep;
 
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
@@ -33,6 +33,7 @@ pub struct World {
     hosts: Mutex<Vec<Host>>,
     processes: Mutex<Vec<Process>>,
     captures: Mutex<Vec<Capture>>,
+    torn_down: AtomicBool,
     _lock: File,
 }
 
@@ -74,6 +75,7 @@ impl World {
             hosts: Mutex::default(),
             processes: Mutex::default(),
             captures: Mutex::default(),
+            torn_down: AtomicBool::new(false),
             _lock: lock,
         })
     }
@@ -93,6 +95,7 @@ impl World {
     pub fn host(&self, name: &str) -> Result<Host> {
         let host = Host::create(&format!("{}-{name}", self.name), name)?;
         lock(&self.hosts).push(host.clone());
+        self.is_still_wanted().inspect_err(|_| host.remove())?;
         Ok(host)
     }
 
@@ -126,6 +129,7 @@ impl World {
     pub fn spawn(&self, command: std::process::Command, name: &str) -> Result<Process> {
         let process = Process::spawn(command, name, &self.new_log(name))?;
         lock(&self.processes).push(process.clone());
+        self.is_still_wanted().inspect_err(|_| process.kill())?;
         Ok(process)
     }
 
@@ -136,6 +140,9 @@ impl World {
     pub fn capture(&self, host: &Host, realm: Realm) -> Result<Capture> {
         let capture = Capture::start(host, realm)?;
         lock(&self.captures).push(capture.clone());
+        self.is_still_wanted().inspect_err(|_| {
+            capture.stop();
+        })?;
         Ok(capture)
     }
 
@@ -158,8 +165,10 @@ impl World {
         Ok(())
     }
 
-    /// Ends all processes and removes all hosts; the same as dropping, for owners that exit instead.
+    /// Ends all processes and removes all hosts; the same as dropping, for owners that exit instead. What another
+    /// thread still adds is removed at once.
     pub fn tear_down(&self) {
+        self.torn_down.store(true, Ordering::SeqCst);
         for capture in lock(&self.captures).drain(..) {
             capture.stop();
         }
@@ -172,12 +181,22 @@ impl World {
         sweep::release(&self.name);
     }
 
+    fn is_still_wanted(&self) -> Result<()> {
+        anyhow::ensure!(
+            !self.torn_down.load(Ordering::SeqCst),
+            "the world {} is being removed",
+            self.name
+        );
+        Ok(())
+    }
+
     fn new_log(&self, name: &str) -> PathBuf {
         let nth = lock(&self.processes).len();
         self.logs.path().join(format!("{nth:02}-{name}.log"))
     }
 
-    fn print_logs(&self) {
+    /// Prints the end of every log to standard error.
+    pub fn print_logs(&self) {
         for process in lock(&self.processes).iter() {
             process.print_log(LOG_TAIL);
         }
