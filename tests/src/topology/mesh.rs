@@ -21,6 +21,8 @@ const PING: Duration = Duration::from_millis(500);
 pub struct Options<'a> {
     /// More arguments of every `invite`.
     pub invite: &'a [&'a str],
+    /// More prefixes that a node serves: its name and the prefix.
+    pub serve: &'a [(&'a str, &'a str)],
     /// Settings of every node: the name without `MESHNODE_`, and the value.
     pub settings: &'a [(&'a str, &'a str)],
     /// Announce and carry IPv4 alone.
@@ -37,7 +39,7 @@ pub struct Mesh<'a> {
 }
 
 impl<'a> ThreeVpcs<'a> {
-    /// A mesh of all VPCs, joined through the first and up.
+    /// A mesh of sz, hk and gz, joined through sz and up.
     ///
     /// # Errors
     /// A command failed or the nodes did not meet.
@@ -52,12 +54,12 @@ impl<'a> ThreeVpcs<'a> {
     pub fn mesh_with(&self, options: &Options<'_>) -> Result<Mesh<'a>> {
         let founder = self.found(options)?;
         let mut nodes = vec![founder];
-        for vpc in &self.vpcs[1..] {
+        for vpc in self.vpcs.iter().take(3).skip(1) {
             nodes.push(self.join(&nodes[0], vpc, options)?);
         }
         let mesh = Mesh {
             nodes,
-            vpcs: self.vpcs.clone(),
+            vpcs: self.vpcs.iter().take(3).cloned().collect(),
             only_ipv4: options.only_ipv4,
         };
         mesh.is_complete()?;
@@ -253,14 +255,14 @@ pub fn reaches(host: &Host, address: IpAddr) -> Result<Duration> {
 }
 
 fn cidr_arguments(vpc: &Vpc, options: &Options<'_>) -> Vec<String> {
-    let prefixes = vpc
+    let own = vpc
         .plan
         .cidrs()
         .into_iter()
         .take(if options.only_ipv4 { 1 } else { 2 });
-    prefixes
-        .flat_map(|prefix| ["--cidr".to_owned(), prefix])
-        .collect()
+    let more = options.serve.iter().filter(|(name, _)| *name == vpc.plan.name);
+    let all = own.chain(more.map(|(_, prefix)| (*prefix).to_owned()));
+    all.flat_map(|prefix| ["--cidr".to_owned(), prefix]).collect()
 }
 
 fn strs(words: &[String]) -> Vec<&str> {

@@ -1,6 +1,24 @@
 //! Scenarios: the real binary on networks made of namespaces. They need root; each one has a world of its own, so
-//! they run side by side.
+//! they run side by side. After each, the capture of its internet must have seen no inner packet in clear.
 
 #![forbid(unsafe_code)]
 
+mod bad_network;
+mod bad_setup;
+mod bad_tokens;
+mod clients;
+mod clouds;
+mod founder;
 mod itself;
+mod leaving;
+mod observers;
+mod overlaps;
+mod restarts;
+mod roaming;
+mod routes;
+mod three_vpcs;
+
+use std::time::Duration;
+
+/// A deadline for what has none of its own: generous, so that only a standstill misses it.
+const AMPLY: Duration = Duration::from_secs(10);
