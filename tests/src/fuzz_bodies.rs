@@ -1,0 +1,54 @@
+//! What fuzzing feeds: one plain function a parser, over any bytes, that panics when a promise breaks.
+//!
+//! The same bodies run twice: by `tests/tests/fuzz.rs` over a bounded number of mutated valid inputs, in
+//! every test run and on a stable compiler; and by the cargo-fuzz crate in `tests/fuzz`, for as long as
+//! somebody lets it. An input that once broke something is kept in `tests/fuzz/regressions/<target>/`.
+
+mod gossip;
+mod mutate;
+mod trust;
+
+pub use gossip::gossip_guard;
+pub use mutate::Mutator;
+pub use trust::{grant_chain, revocation, token};
+
+/// One parser under test.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// Name of the cargo-fuzz target and of the folders with its inputs.
+    pub name: &'static str,
+    /// Takes any bytes; panics only when something is wrong with the code.
+    pub body: fn(&[u8]),
+    /// Valid inputs, from which mutation starts.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+    /// Inputs a second, roughly, in a test build: what bounds a run.
+    pub per_second: usize,
+}
+
+/// All of them.
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "token",
+        body: token,
+        seeds: trust::token_seeds,
+        per_second: 3_000,
+    },
+    Target {
+        name: "grant_chain",
+        body: grant_chain,
+        seeds: trust::grant_chain_seeds,
+        per_second: 3_000,
+    },
+    Target {
+        name: "revocation",
+        body: revocation,
+        seeds: trust::revocation_seeds,
+        per_second: 6_000,
+    },
+    Target {
+        name: "gossip_guard",
+        body: gossip_guard,
+        seeds: gossip::seeds,
+        per_second: 10_000,
+    },
+];
