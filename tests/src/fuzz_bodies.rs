@@ -6,10 +6,14 @@
 
 mod gossip;
 mod mutate;
+mod packets;
+mod record;
 mod trust;
 
 pub use gossip::gossip_guard;
 pub use mutate::Mutator;
+pub use packets::demux;
+pub use record::record;
 pub use trust::{grant_chain, revocation, token};
 
 /// One parser under test.
@@ -50,5 +54,17 @@ pub const TARGETS: &[Target] = &[
         body: gossip_guard,
         seeds: gossip::seeds,
         per_second: 10_000,
+    },
+    Target {
+        name: "record",
+        body: record,
+        seeds: record::seeds,
+        per_second: 2_000,
+    },
+    Target {
+        name: "demux",
+        body: demux,
+        seeds: packets::demux_seeds,
+        per_second: 100_000,
     },
 ];

@@ -12,7 +12,7 @@ use meshnode_crypto::{
     SignedRevocation, SignedToken, SigningKey, Token, TokenSpec, UnixMillis, VerifiedChain,
 };
 
-const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
+pub(super) const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// What the node delegates; all that it signs must stay inside.
@@ -157,7 +157,7 @@ pub(super) fn revocation_seeds() -> Vec<Vec<u8>> {
 }
 
 /// The body without its signature.
-fn unsigned(signed: &[u8]) -> Vec<u8> {
+pub(super) fn unsigned(signed: &[u8]) -> Vec<u8> {
     Sealed::split(signed)
         .map(|sealed| sealed.body.to_vec())
         .unwrap_or_default()
@@ -169,13 +169,13 @@ fn verified_root() -> VerifiedChain {
         .expect("the authority let node 1 in")
 }
 
-fn root() -> SignedGrant {
+pub(super) fn root() -> SignedGrant {
     static ROOT: LazyLock<SignedGrant> = LazyLock::new(|| sign(&grant(0, 1, &*DELEGATED), 0));
     ROOT.clone()
 }
 
 /// A grant with every field set.
-fn leaf() -> Grant {
+pub(super) fn leaf() -> Grant {
     Grant {
         serve: vec![net("10.2.0.0/16"), net("fd00:2::/64")],
         name: "hk".parse().ok(),
@@ -201,22 +201,22 @@ fn grant(issuer: u8, subject: u8, delegate: &[IpNet]) -> Grant {
     }
 }
 
-fn sign(grant: &Grant, issuer: u8) -> SignedGrant {
+pub(super) fn sign(grant: &Grant, issuer: u8) -> SignedGrant {
     grant.sign(&key(issuer), &mesh()).expect("the grant is sound")
 }
 
-fn mesh() -> MeshId {
+pub(super) fn mesh() -> MeshId {
     static MESH: LazyLock<MeshId> = LazyLock::new(|| MeshId::new(key(0).public_key()));
     *MESH
 }
 
-fn key(number: u8) -> SigningKey {
+pub(super) fn key(number: u8) -> SigningKey {
     static KEYS: LazyLock<[SigningKey; 3]> =
         LazyLock::new(|| [0, 1, 2].map(|seed| SigningKey::from_seed([seed; 32])));
     KEYS[usize::from(number)].clone()
 }
 
-fn net(text: &str) -> IpNet {
+pub(super) fn net(text: &str) -> IpNet {
     text.parse().expect("the prefix is written out here")
 }
 
