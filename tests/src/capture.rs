@@ -62,6 +62,8 @@ pub struct Seen {
     pub packets: u64,
     /// UDP datagrams whose first byte and length are those of WireGuard transport data.
     pub tunnelled: u64,
+    /// Bytes of UDP datagrams (from their IP header on) that are QUIC: the first byte has its fixed bit.
+    pub control_bytes: u64,
     /// Packets with an inner address outside, or with the mark of test traffic.
     pub in_clear: u64,
     /// The first of those, in words.
@@ -206,6 +208,7 @@ fn judge(packet: &[u8], realm: &Realm, seen: &mut Seen) {
     };
     seen.packets += 1;
     seen.tunnelled += u64::from(is_transport_data(&headers));
+    seen.control_bytes += control_bytes(&headers);
     let has_mark = ip.windows(MARK.len()).any(|window| window == MARK);
     if has_mark || realm.is_in_clear(source, destination) {
         seen.in_clear += 1;
@@ -235,6 +238,19 @@ fn is_transport_data(headers: &LaxPacketHeaders<'_>) -> bool {
     matches!(headers.transport, Some(TransportHeader::Udp(_)))
         && payload.len() >= 32
         && payload.starts_with(&[4, 0, 0, 0])
+}
+
+/// The length by the UDP header: the packet itself may have been cut by the capture.
+fn control_bytes(headers: &LaxPacketHeaders<'_>) -> u64 {
+    let Some(TransportHeader::Udp(udp)) = &headers.transport else {
+        return 0;
+    };
+    let is_quic = headers
+        .payload
+        .slice()
+        .first()
+        .is_some_and(|byte| byte & 0x40 != 0);
+    if is_quic { u64::from(udp.length) + 20 } else { 0 }
 }
 
 fn protocol(headers: &LaxPacketHeaders<'_>) -> String {

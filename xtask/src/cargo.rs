@@ -33,8 +33,8 @@ pub(crate) fn build_demo() -> Result<(), String> {
     ])
 }
 
-/// The measured binary is the release one.
-pub(crate) fn build_bench() -> Result<(), String> {
+/// What measures and what is measured are release binaries.
+pub(crate) fn build_release(tool: &str) -> Result<(), String> {
     cargo(&[
         "build",
         "--release",
@@ -45,7 +45,7 @@ pub(crate) fn build_bench() -> Result<(), String> {
         "--bin",
         "meshnode",
         "--bin",
-        "bench",
+        tool,
     ])
 }
 

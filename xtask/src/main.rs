@@ -1,4 +1,4 @@
-//! The one front door for tasks: `cargo xtask demo | test | bench | setup`.
+//! The one front door for tasks: `cargo xtask demo | test | bench | measure | setup`.
 //!
 //! It depends on the standard library alone, so it builds in seconds on a machine that has nothing but a Rust
 //! toolchain. It installs the Debian packages that the task needs, builds the workspace, and starts the rest.
@@ -26,6 +26,7 @@ cargo xtask <task>
   test --long     the same and what takes hours: soaks, large clusters
   test STAGE..    only those stages (see `cargo xtask test --list`)
   bench           throughput and round trips against boringtun-cli, written to docs/benchmarks/
+  measure [N..]   time to join, memory, processor and gossip of idle meshes of N nodes (3 and 20)
   setup           install the Debian packages of all tasks, nothing else
   sweep           remove what killed demos and tests left behind
 ";
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         ["demo", rest @ ..] => demo(rest),
         ["test", rest @ ..] => stages::run(rest),
         ["bench", rest @ ..] => bench(rest),
+        ["measure", rest @ ..] => measure(rest),
         ["setup"] => packages::install(Purpose::Everything),
         ["sweep"] => sweep(),
         [] | ["help" | "--help" | "-h"] => {
@@ -67,8 +69,15 @@ fn demo(arguments: &[&str]) -> Result<(), String> {
 fn bench(arguments: &[&str]) -> Result<(), String> {
     packages::install(Purpose::Bench)?;
     cargo::step("building the release binary");
-    cargo::build_bench()?;
+    cargo::build_release("bench")?;
     Err(cargo::become_program("bench", "release", arguments))
+}
+
+fn measure(arguments: &[&str]) -> Result<(), String> {
+    packages::install(Purpose::Demo)?;
+    cargo::step("building the release binary");
+    cargo::build_release("measure")?;
+    Err(cargo::become_program("measure", "release", arguments))
 }
 
 fn sweep() -> Result<(), String> {

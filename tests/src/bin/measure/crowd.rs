@@ -1,0 +1,104 @@
+//! Many nodes on one internet, each alone on its machine.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use meshnode_tests::node::peers;
+use meshnode_tests::topology::realm;
+use meshnode_tests::{Capture, Node, World, eventually};
+
+use crate::resident;
+
+/// All nodes of a crowd know each other after this long, on a small machine.
+const MEETS: Duration = Duration::from_secs(300);
+/// What the kernel counts processor time in.
+const TICK: Duration = Duration::from_millis(10);
+
+/// A mesh whose first node invited all others with one fleet token.
+pub(crate) struct Crowd<'a> {
+    nodes: Vec<Node<'a>>,
+    pub(crate) capture: Capture,
+}
+
+impl<'a> Crowd<'a> {
+    pub(crate) fn gather(world: &'a World, count: usize) -> Result<Crowd<'a>> {
+        ensure!((2..=250).contains(&count), "a crowd has 2 to 250 nodes");
+        let internet = world.host("internet")?;
+        internet.forward()?;
+        let capture = world.capture(&internet, realm())?;
+        let mut nodes: Vec<Node<'a>> = Vec::new();
+        let mut token = String::new();
+        for number in 0..count {
+            let name = format!("n{number}");
+            let host = world.host(&name)?;
+            let (router, own) = (Ipv4Addr::new(198, 18, number as u8, 1), address(number));
+            world.cable((&internet, &name), (&host, "wan"))?;
+            internet.address(&name, &format!("{router}/24"))?;
+            host.address("wan", &format!("{own}/24"))?;
+            host.ip(&format!("route add default via {router}"))?;
+            let node = Node::new(world, &host, &name);
+            let prefix = format!("10.{number}.0.0/16");
+            if number == 0 {
+                node.ok(&["init", "--cidr", &prefix])?;
+                node.up(&[])?;
+                token = node.invite(&["--uses", "0", "--cidr", "10.0.0.0/8"])?;
+            } else {
+                node.join(&[&address(0).to_string()], &token, &["--cidr", &prefix])?;
+            }
+            nodes.push(node);
+        }
+        let crowd = Crowd { nodes, capture };
+        crowd.knows_each_other()?;
+        Ok(crowd)
+    }
+
+    pub(crate) fn median_resident(&self) -> Result<u64> {
+        let mut sizes: Vec<u64> = self
+            .nodes
+            .iter()
+            .map(|node| resident(&node.process()?))
+            .collect::<Result<_>>()?;
+        sizes.sort_unstable();
+        sizes.get(sizes.len() / 2).copied().context("no nodes")
+    }
+
+    /// User and system time of all nodes since their starts.
+    pub(crate) fn processor_time(&self) -> Result<Duration> {
+        self.nodes
+            .iter()
+            .map(|node| ticks(node.process()?.id()).map(|ticks| TICK * ticks))
+            .sum()
+    }
+
+    fn knows_each_other(&self) -> Result<()> {
+        for node in &self.nodes {
+            eventually(&format!("{} has everybody up", node.name()), MEETS, || {
+                let up = peers(&node.status()?)
+                    .filter(|peer| peer["state"] == "up")
+                    .count();
+                ensure!(up + 1 == self.nodes.len(), "{up} peers are up");
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn address(number: usize) -> Ipv4Addr {
+    Ipv4Addr::new(198, 18, number as u8, 10)
+}
+
+/// Fields 14 and 15 of proc_pid_stat(5), counted after the name, which may contain anything.
+fn ticks(process: u32) -> Result<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let after_name = stat.rsplit(") ").next().context("no name")?;
+    let fields: Vec<&str> = after_name.split(' ').collect();
+    let field = |number: usize| {
+        fields
+            .get(number - 3)
+            .and_then(|field| field.parse::<u32>().ok())
+            .unwrap_or(0)
+    };
+    Ok(field(14) + field(15))
+}
