@@ -21,3 +21,6 @@ pub mod view;
 // What the host provides and asks for.
 pub mod api;
 pub mod ports;
+
+#[cfg(test)]
+mod testing;

@@ -4,17 +4,16 @@
 //! moment after its arrival that node's clock shows *at least* `issued_at` plus what has passed here since
 //! (by the monotonic clock, which no jump of the wall clock touches). How much more is unknown, but bounded:
 //!
-//! - The first record of a node may have lain with others for as long as it is valid: 24 hours.
-//! - A later one is a refresh that we were there to receive, so it came as soon as it was signed; or it is
-//!   the first after a partition, and then the one before it came in time. The best of the last two is
-//!   taken as exact.
+//! - Any record may have lain with others for as long as it is valid: 24 hours.
+//! - Two that came at least half an hour apart, and were signed just as far apart, took equally long; and
+//!   only records that come at once do that. So the better of the two is taken as exact.
 //!
 //! Each node gives so a range for its clock; the offset nearest to ours in it is its vote, and the median
 //! of the votes is believed. A node that we only know from disk has no vote, nor one that has left.
 //! A single liar moves the median nowhere among honest members, and whoever is cut off from all keeps the
 //! votes that he had: being alone is not mistaken for a wrong clock, and a jump of ours shows at once.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use meshnode_crypto::{NodeId, UnixMillis};
@@ -25,13 +24,21 @@ use crate::record::VALIDITY;
 /// How far our clock may be from the members' median.
 pub const MAX_SKEW: Duration = Duration::from_secs(600);
 
-// The last two records of each node: one that came in time is then among them.
-const SAMPLES: usize = 2;
+// Records closer together than this say one thing: both may have lain with the same neighbour.
+const APART: Duration = Duration::from_secs(1800);
+
+/// What a node's clock showed at least when the directory began, by the record that came at `arrived`.
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    base: i64,
+    arrived: i64,
+}
 
 #[derive(Debug)]
 pub(super) struct ClockCheck {
     epoch: Instant,
-    samples: BTreeMap<NodeId, VecDeque<i64>>,
+    // The one before the last, and the last.
+    samples: BTreeMap<NodeId, (Option<Sample>, Sample)>,
 }
 
 impl ClockCheck {
@@ -44,12 +51,23 @@ impl ClockCheck {
 
     /// A record of `node`, newer than the last, arrived from a peer.
     pub(super) fn arrived(&mut self, node: NodeId, issued_at: UnixMillis, now: Now) {
-        let sample = millis(issued_at).saturating_sub(self.elapsed(now));
-        let samples = self.samples.entry(node).or_default();
-        if samples.len() == SAMPLES {
-            samples.pop_front();
-        }
-        samples.push_back(sample);
+        let arrived = self.elapsed(now);
+        let sample = Sample {
+            base: millis(issued_at).saturating_sub(arrived),
+            arrived,
+        };
+        let next = match self.samples.get(&node) {
+            None => (None, sample),
+            Some((before, last)) if arrived - last.arrived < APART.as_millis() as i64 => (
+                *before,
+                Sample {
+                    base: last.base.max(sample.base),
+                    arrived: last.arrived,
+                },
+            ),
+            Some((_, last)) => (Some(*last), sample),
+        };
+        self.samples.insert(node, next);
     }
 
     pub(super) fn forget(&mut self, node: &NodeId) {
@@ -59,11 +77,7 @@ impl ClockCheck {
     /// The members' clock minus ours in milliseconds, when it is more than [`MAX_SKEW`] off.
     pub(super) fn skew(&self, now: Now) -> Option<i64> {
         let here = millis(now.wall).saturating_sub(self.elapsed(now));
-        let mut votes: Vec<i64> = self
-            .samples
-            .values()
-            .filter_map(|samples| vote(samples, here))
-            .collect();
+        let mut votes: Vec<i64> = self.samples.values().map(|samples| vote(samples, here)).collect();
         votes.sort_unstable();
         let median = *votes.get(votes.len() / 2)?;
         (median.unsigned_abs() > MAX_SKEW.as_millis() as u64).then_some(median)
@@ -78,16 +92,14 @@ fn millis(time: UnixMillis) -> i64 {
     i64::try_from(time.0).unwrap_or(i64::MAX)
 }
 
-// `here`: our wall clock when the monotonic one was at its epoch, as each sample is for its node.
-fn vote(samples: &VecDeque<i64>, here: i64) -> Option<i64> {
-    let at_least = samples.iter().max()?.saturating_sub(here);
-    let slack = if samples.len() < SAMPLES {
-        VALIDITY.as_millis() as i64
-    } else {
-        0
-    };
-    let at_most = at_least.saturating_add(slack);
-    Some(0.clamp(at_least, at_most))
+// `here`: our wall clock when the directory began, as each base is for its node.
+fn vote((before, last): &(Option<Sample>, Sample), here: i64) -> i64 {
+    let bound = MAX_SKEW.as_millis() as i64;
+    let best = before.map_or(last.base, |before| before.base.max(last.base));
+    let agree = before.is_some_and(|before| before.base.abs_diff(last.base) < bound.unsigned_abs());
+    let slack = if agree { 0 } else { VALIDITY.as_millis() as i64 };
+    let at_least = best.saturating_sub(here);
+    0.clamp(at_least, at_least.saturating_add(slack))
 }
 
 #[cfg(test)]
@@ -191,6 +203,16 @@ mod tests {
             world.arrives(n, 50 * HOUR, 51 * HOUR - 1);
         }
         assert_eq!(world.check.skew(world.now(51 * HOUR, 0)), None);
+    }
+
+    #[test]
+    fn two_old_records_of_a_dead_node_accuse_nobody() {
+        let mut world = World::new();
+        for n in 1..4 {
+            world.arrives(n, 0, 10 * HOUR);
+            world.arrives(n, 1, 10 * HOUR + 1);
+        }
+        assert_eq!(world.check.skew(world.now(11 * HOUR, 0)), None);
     }
 
     #[test]

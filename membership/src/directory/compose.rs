@@ -15,7 +15,7 @@ pub(super) fn view(directory: &Directory, now: Now) -> View {
     let skew = directory.clock.skew(now);
     let is_current = |entry: &&Entry| {
         let in_time = skew.is_some() || entry.record.check_time(now.wall).is_ok();
-        !entry.expired && !entry.record.body.departed && in_time
+        !entry.expired && !entry.revoked && !entry.record.body.departed && in_time
     };
     let current: Vec<&VerifiedRecord> = directory
         .entries

@@ -26,7 +26,7 @@ pub struct Voucher {
 impl Directory {
     /// A voucher of what is known now.
     pub fn voucher(&self) -> Voucher {
-        let records = || self.entries.values().map(|entry| &entry.record).chain(&self.own);
+        let records = || self.present().map(|entry| &entry.record).chain(&self.own);
         Voucher {
             mesh: self.config.mesh,
             members: Arc::new(records().map(|record| record.mesh_address).collect()),

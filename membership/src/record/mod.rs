@@ -12,6 +12,9 @@
 //! [`authenticate`] checks all that is true at any time; [`VerifiedRecord::check_time`] what depends on
 //! now; [`verify_record`] does both.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
