@@ -5,24 +5,24 @@
 mod context;
 mod launch;
 mod names;
-//X mod seeds;
-//X mod watch;
+mod seeds;
+mod watch;
 
 mod cidr;
-//X mod client;
+mod client;
 mod completions;
 mod grant;
-//X mod guard;
-//X mod init;
-//X mod invite;
-//X mod join;
+mod guard;
+mod init;
+mod invite;
+mod join;
 mod leave;
-//X mod peers;
-//X mod ping;
+mod peers;
+mod ping;
 mod reload;
 mod revoke;
-//X mod routes;
-//X mod status;
+mod routes;
+mod status;
 mod up;
 mod version;
 
@@ -55,22 +55,22 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    //X    /// Make a new mesh, with this host as its first node
-    //X    Init(init::Options),
+    /// Make a new mesh, with this host as its first node
+    Init(init::Options),
     /// Run this node in the foreground, as systemd and containers do
     Up(up::Options),
-    //X    /// Print a token that lets another node join
-    //X    Invite(invite::Options),
-    //X    /// Enter a mesh once, then run; where this host is a member, just run
-    //X    Join(join::Options),
-    //X    /// Show this node, its peers and its routes
-    //X    Status(status::Options),
-    //X    /// Show the other nodes and the records that were refused
-    //X    Peers(peers::Options),
-    //X    /// Show every prefix of the mesh and where it goes
-    //X    Routes(routes::Options),
-    //X    /// Measure the round trip to a node, inside the tunnel
-    //X    Ping(ping::Options),
+    /// Print a token that lets another node join
+    Invite(invite::Options),
+    /// Enter a mesh once, then run; where this host is a member, just run
+    Join(join::Options),
+    /// Show this node, its peers and its routes
+    Status(status::Options),
+    /// Show the other nodes and the records that were refused
+    Peers(peers::Options),
+    /// Show every prefix of the mesh and where it goes
+    Routes(routes::Options),
+    /// Measure the round trip to a node, inside the tunnel
+    Ping(ping::Options),
     /// Announce or withdraw a prefix
     Cidr(cidr::Options),
     /// Read the configuration file again
@@ -79,12 +79,12 @@ enum Command {
     Grant(grant::Options),
     /// Expel a node, or make a token worthless
     Revoke(revoke::Options),
-    //X    /// Attach stock WireGuard devices: phones, laptops, servers
-    //X    Client(client::Options),
+    /// Attach stock WireGuard devices: phones, laptops, servers
+    Client(client::Options),
     /// Leave the mesh for good and forget this node's keys
     Leave(leave::Options),
-    //X    /// The routes that keep mesh traffic from leaving in clear while no node runs
-    //X    Guard(guard::Options),
+    /// The routes that keep mesh traffic from leaving in clear while no node runs
+    Guard(guard::Options),
     /// Print the version
     Version(version::Options),
     /// Print a completion script for a shell
@@ -112,21 +112,21 @@ fn dispatch(cli: Cli, matches: &ArgMatches, console: &Console) -> Result<(), Fai
     let own = matches.subcommand().map_or(matches, |(_, own)| own);
     let context = |node| Context::new(console, Overrides::new(&cli.common, node, own));
     match &cli.command {
-        //X        Command::Init(options) => options.run(&context(None)),
+        Command::Init(options) => options.run(&context(None)),
         Command::Up(options) => options.run(context(Some(&options.node))),
-        //X        Command::Invite(options) => options.run(&context(None)),
-        //X        Command::Join(options) => options.run(context(Some(&options.node)), own),
-        //X        Command::Status(options) => options.run(&context(None)),
-        //X        Command::Peers(options) => options.run(&context(None)),
-        //X        Command::Routes(options) => options.run(&context(None)),
-        //X        Command::Ping(options) => options.run(&context(None)),
+        Command::Invite(options) => options.run(&context(None)),
+        Command::Join(options) => options.run(context(Some(&options.node)), own),
+        Command::Status(options) => options.run(&context(None)),
+        Command::Peers(options) => options.run(&context(None)),
+        Command::Routes(options) => options.run(&context(None)),
+        Command::Ping(options) => options.run(&context(None)),
         Command::Cidr(options) => options.run(&context(None)),
         Command::Reload(options) => options.run(&context(None)),
         Command::Grant(options) => options.run(&context(None)),
         Command::Revoke(options) => options.run(&context(None)),
-        //X        Command::Client(options) => options.run(&context(None)),
+        Command::Client(options) => options.run(&context(None)),
         Command::Leave(options) => options.run(&context(None)),
-        //X        Command::Guard(options) => options.run(&context(None)),
+        Command::Guard(options) => options.run(&context(None)),
         Command::Version(options) => options.run(console),
         Command::Completions(options) => options.run(Cli::command(), console),
     }

@@ -1,5 +1,6 @@
 //! The two streams of a command: results on stdout, everything beside them on stderr.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
@@ -10,6 +11,7 @@ use super::style::{Paint, Style};
 pub struct Console {
     out: Style,
     err: Style,
+    closed: Cell<bool>,
 }
 
 impl Console {
@@ -18,6 +20,7 @@ impl Console {
         Console {
             out: Style::detect(io::stdout().is_terminal()),
             err: Style::detect(io::stderr().is_terminal()),
+            closed: Cell::new(false),
         }
     }
 
@@ -31,15 +34,20 @@ impl Console {
         io::stdout().is_terminal()
     }
 
+    /// True once the reader of stdout went away.
+    pub fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
     /// One result line.
     pub fn print(&self, line: impl fmt::Display) -> Result<(), Failure> {
-        written(writeln!(io::stdout().lock(), "{line}"))
+        self.written(writeln!(io::stdout().lock(), "{line}"))
     }
 
     /// Result text that brings its own line ends.
     pub fn print_raw(&self, text: impl fmt::Display) -> Result<(), Failure> {
         let mut out = io::stdout().lock();
-        written(write!(out, "{text}").and_then(|()| out.flush()))
+        self.written(write!(out, "{text}").and_then(|()| out.flush()))
     }
 
     /// A line beside the result: what to do next, what was noticed.
@@ -61,13 +69,13 @@ impl Console {
     fn note(&self, line: impl fmt::Display) {
         let _closed_stderr = writeln!(io::stderr().lock(), "{line}");
     }
-}
 
-fn written(result: io::Result<()>) -> Result<(), Failure> {
-    match result {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::new("cannot write the result").because(error))
+    fn written(&self, result: io::Result<()>) -> Result<(), Failure> {
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.closed.set(true),
+            Err(error) => return Err(Failure::new("cannot write the result").because(error)),
+            Ok(()) => {}
         }
-        _ => Ok(()),
+        Ok(())
     }
 }

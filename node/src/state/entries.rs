@@ -10,6 +10,8 @@ use meshnode_crypto::Name;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::adapt::netlink::Owned;
+
 use super::StateDir;
 use super::atomic;
 use super::error::StateError;
@@ -63,20 +65,6 @@ pub struct ClientEntry {
     pub added_ms: u64,
 }
 
-/// `owned.json`: what of the kernel's is ours, so that only that is ever swept.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Owned {
-    /// The TUN interface.
-    pub interface: Option<String>,
-    /// Routes in the main table.
-    pub routes: Vec<IpNet>,
-    /// Guards beneath them.
-    pub guards: Vec<IpNet>,
-    /// True if the rules and the table for marked packets are ours.
-    pub rules: bool,
-}
-
 impl StateDir {
     /// What was announced; nothing if never.
     pub fn announced(&self) -> Result<Announced, StateError> {
@@ -124,11 +112,6 @@ impl StateDir {
     /// What of the kernel's is ours.
     pub fn owned(&self) -> Result<Owned, StateError> {
         self.json("owned.json")
-    }
-
-    /// Replaces it.
-    pub fn set_owned(&self, owned: &Owned) -> Result<(), StateError> {
-        self.set_json("owned.json", owned)
     }
 
     fn json<T: DeserializeOwned + Default>(&self, name: &str) -> Result<T, StateError> {

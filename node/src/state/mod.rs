@@ -35,7 +35,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use meshnode_crypto::{GrantChain, MeshId, SigningKey};
 
 pub use check::Presence;
-pub use entries::{Announced, Announcement, ClientEntry, Owned};
+pub use entries::{Announced, Announcement, ClientEntry};
 pub use error::StateError;
 pub use keys::fresh_seed;
 use lock::{Lock, LockError};
@@ -84,7 +84,16 @@ impl StateDir {
         check::permissions(path)?;
         state.sweep()?;
         state.identity()?;
+        state.announced()?;
+        state.clients()?;
+        state.owned()?;
         Ok(state)
+    }
+
+    /// Whatever is there, locked: only to find out what of the kernel's is ours.
+    pub fn open_to_clean(path: &Path) -> Result<StateDir, StateError> {
+        check::format(path)?;
+        StateDir::locked(path)
     }
 
     /// A directory for a new mesh: refused if a node or a kept authority key is in it.

@@ -1,8 +1,10 @@
-//! What membership keeps across restarts, as files of the state directory.
+//! What membership and the netlink adapter keep across restarts, as files of the state directory.
 
 use std::io;
 
 use meshnode_membership::ports::{Store, StoreItem};
+
+use crate::adapt::netlink::{Ledger, Owned};
 
 use super::StateDir;
 
@@ -13,6 +15,21 @@ impl Store for StateDir {
 
     fn save(&self, item: StoreItem, bytes: &[u8]) -> io::Result<()> {
         StateDir::save(self, &self.file(file_of(item)), bytes)
+    }
+}
+
+impl Ledger for StateDir {
+    /// Readable since [`StateDir::open`] checked it; if it is no longer, nothing is swept.
+    fn owned(&self) -> Owned {
+        StateDir::owned(self).unwrap_or_else(|error| {
+            tracing::error!(%error, "what is ours in the kernel is not known, so nothing of it is swept");
+            Owned::default()
+        })
+    }
+
+    fn remember(&self, owned: &Owned) -> io::Result<()> {
+        let bytes = serde_json::to_vec_pretty(owned)?;
+        StateDir::save(self, &self.file("owned.json"), &bytes)
     }
 }
 

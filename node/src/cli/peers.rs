@@ -1,0 +1,190 @@
+//! `meshnode peers`: the other nodes, and the records that do not count.
+
+use clap::Args;
+use ipnet::IpNet;
+
+use crate::api::types::{PeerState, PeerStatus, Peers, RejectedRecord};
+use crate::output::style::{Paint, Style};
+use crate::output::table::{Listing, cell, dash_if_empty, plain};
+use crate::output::{Failure, duration, size};
+
+use super::context::Context;
+use super::watch::View;
+
+/// Loss from which on a path deserves a look.
+const LOSS_WARN: f64 = 0.02;
+/// Loss from which on it is bad.
+const LOSS_BAD: f64 = 0.2;
+
+/// Options of `peers`.
+#[derive(Debug, Args)]
+pub struct Options {
+    #[command(flatten)]
+    view: View,
+}
+
+impl Options {
+    pub fn run(&self, context: &Context<'_>) -> Result<(), Failure> {
+        self.view.show(context, "/v1/peers", draw)
+    }
+}
+
+/// All that is known of the others.
+pub fn draw(answer: &Peers, style: Style) -> String {
+    let mut parts = vec![match answer.peers.is_empty() {
+        true => "No other node is known.".to_owned(),
+        false => long_table(&answer.peers, style),
+    }];
+    if !answer.rejected.is_empty() {
+        parts.push(rejected_table(&answer.rejected, style));
+    }
+    parts.join("\n\n")
+}
+
+/// What `status` shows of the others.
+pub fn short_table(peers: &[PeerStatus], style: Style) -> String {
+    let mut table = Listing::new(
+        style,
+        &[
+            "PEER", "STATE", "ENDPOINT", "RTT", "LOSS", "SENT", "RECEIVED", "SERVES",
+        ],
+    )
+    .right(&[3, 4, 5, 6]);
+    for peer in peers {
+        table.row([
+            (peer.name.clone(), Some(Paint::Strong)),
+            state(peer.state),
+            plain(endpoint(peer)),
+            plain(rtt(peer.rtt_ms)),
+            loss(peer.loss),
+            plain(size::bytes(peer.tx_bytes)),
+            plain(size::bytes(peer.rx_bytes)),
+            plain(cidrs(peer)),
+        ]);
+    }
+    table.render()
+}
+
+fn long_table(peers: &[PeerStatus], style: Style) -> String {
+    let titles = [
+        "PEER",
+        "ID",
+        "STATE",
+        "ENDPOINT",
+        "PATH",
+        "RTT",
+        "JITTER",
+        "LOSS OUT/IN",
+        "MTU",
+        "HANDSHAKE",
+        "ADDRESS",
+        "SERVES",
+    ];
+    let mut table = Listing::new(style, &titles).right(&[5, 6, 7, 8]);
+    for peer in peers {
+        table.row([
+            (peer.name.clone(), Some(Paint::Strong)),
+            plain(peer.id.get(..8).unwrap_or(&peer.id)),
+            state(peer.state),
+            plain(endpoint(peer)),
+            plain(&peer.path),
+            plain(rtt(peer.rtt_ms)),
+            plain(rtt(peer.jitter_ms)),
+            both_ways(peer),
+            plain(peer.mtu.map_or("-".to_owned(), |mtu| mtu.to_string())),
+            plain(duration::ago(peer.last_handshake_s)),
+            plain(peer.mesh_ip),
+            plain(cidrs(peer)),
+        ]);
+    }
+    table.render()
+}
+
+fn rejected_table(rejected: &[RejectedRecord], style: Style) -> String {
+    let mut table = Listing::new(style, &["REJECTED", "FROM", "REASON", "TIMES", "LAST"]).right(&[3]);
+    for record in rejected {
+        table.row([
+            plain(record.name.as_deref().unwrap_or("-")),
+            plain(source(&record.source)),
+            cell(Paint::Bad, record.reason.replace('_', " ")),
+            plain(record.count),
+            plain(duration::ago(Some(record.last_s))),
+        ]);
+    }
+    table.render()
+}
+
+/// Ids are cut, addresses are not.
+fn source(source: &str) -> &str {
+    match source.len() == 64 && source.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        true => &source[..8],
+        false => source,
+    }
+}
+
+fn state(state: PeerState) -> (String, Option<Paint>) {
+    match state {
+        PeerState::Up => cell(Paint::Good, "up"),
+        PeerState::Connecting => cell(Paint::Warn, "connecting"),
+        PeerState::Down => cell(Paint::Bad, "down"),
+    }
+}
+
+fn endpoint(peer: &PeerStatus) -> String {
+    match (peer.endpoint, peer.path.as_str()) {
+        (Some(endpoint), _) => endpoint.to_string(),
+        (None, "direct" | "") => "-".to_owned(),
+        (None, path) => path.to_owned(),
+    }
+}
+
+fn rtt(milliseconds: Option<f64>) -> String {
+    milliseconds.map_or("-".to_owned(), duration::millis)
+}
+
+fn cidrs(peer: &PeerStatus) -> String {
+    dash_if_empty(
+        peer.cidrs
+            .iter()
+            .map(IpNet::to_string)
+            .collect::<Vec<_>>()
+            .join(", "),
+    )
+}
+
+fn loss(ratio: Option<f64>) -> (String, Option<Paint>) {
+    match ratio {
+        None => plain("-"),
+        Some(ratio) => (percent(ratio), loss_paint(ratio)),
+    }
+}
+
+fn both_ways(peer: &PeerStatus) -> (String, Option<Paint>) {
+    match (peer.loss_out, peer.loss_in) {
+        (None, None) => loss(peer.loss),
+        (out, back) => {
+            let one = |ratio: Option<f64>| ratio.map_or("-".to_owned(), percent);
+            (
+                format!("{} / {}", one(out), one(back)),
+                loss_paint(out.unwrap_or(0.0).max(back.unwrap_or(0.0))),
+            )
+        }
+    }
+}
+
+fn loss_paint(ratio: f64) -> Option<Paint> {
+    match ratio {
+        ratio if ratio >= LOSS_BAD => Some(Paint::Bad),
+        ratio if ratio >= LOSS_WARN => Some(Paint::Warn),
+        _ => None,
+    }
+}
+
+/// `0 %`, `0.4 %`, `12 %`.
+fn percent(ratio: f64) -> String {
+    match ratio * 100.0 {
+        0.0 => "0 %".to_owned(),
+        percent if percent < 9.95 => format!("{percent:.1} %"),
+        percent => format!("{percent:.0} %"),
+    }
+}
