@@ -7,6 +7,9 @@
 //! shown us, and at least the time. A sequence that lies further ahead of now than others accept was made
 //! by a wrong clock; everybody holds it back, so it binds us no more than them.
 
+#[cfg(test)]
+mod tests;
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 

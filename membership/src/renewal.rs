@@ -4,11 +4,15 @@
 //! for a new grant with the same content and a later end. Refused or unanswered it asks another, less and
 //! less often, until the end.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
-use meshnode_crypto::{Grant, NodeId, Serial, UnixMillis, VerifiedChain};
+use ipnet::IpNet;
+use meshnode_crypto::{Grant, NodeId, Serial, UnixMillis, VerifiedChain, prefix};
 
-use crate::admission::decide::{Admitter, CLOCK_MARGIN, Refusal, check_clock, life_end};
+use crate::admission::decide::{Admitter, CLOCK_MARGIN, Refusal, check_clock, check_loop, life_end};
 use crate::api::Now;
 use crate::directory::Directory;
 
@@ -96,29 +100,56 @@ pub fn decide_renewal(
         return Err(Refusal::NodeRevoked);
     }
     check_content(admitter.chain, asker, now.wall)?;
+    Ok(successor(asker, admitter, now, serial))
+}
+
+/// A grant with other prefixes in place of `current`, at the wish of this node's operator: wider or
+/// narrower, but never more than this node delegates. `delegate`: `None` leaves it as it is.
+pub fn decide_regrant(
+    current: &VerifiedChain,
+    serve: &[IpNet],
+    delegate: Option<&[IpNet]>,
+    admitter: &Admitter<'_>,
+    now: Now,
+    serial: Serial,
+) -> Result<Grant, Refusal> {
+    check_clock(admitter, now)?;
+    if admitter.directory.is_revoked(current)
+        || admitter.directory.is_barred(current.subject(), admitter.chain)
+    {
+        return Err(Refusal::NodeRevoked);
+    }
+    check_loop(current.subject(), admitter.chain)?;
+    let serve = prefix::normalise(serve.to_vec())?;
+    let delegate = prefix::normalise(delegate.unwrap_or(current.delegate()).to_vec())?;
+    admitter.chain.check_invitation(&serve, &delegate)?;
     Ok(Grant {
+        serve,
+        delegate,
+        ..successor(current, admitter, now, serial)
+    })
+}
+
+fn successor(current: &VerifiedChain, admitter: &Admitter<'_>, now: Now, serial: Serial) -> Grant {
+    Grant {
         issuer: *admitter.chain.subject(),
-        subject: *asker.subject(),
-        serve: asker.serve().to_vec(),
-        delegate: asker.delegate().to_vec(),
-        name: asker.name().cloned(),
+        subject: *current.subject(),
+        serve: current.serve().to_vec(),
+        delegate: current.delegate().to_vec(),
+        name: current.name().cloned(),
         not_before: now.wall - CLOCK_MARGIN,
         not_after: life_end(admitter.chain, now.wall),
         serial,
-        client_pool: asker.client_pool(),
+        client_pool: current.client_pool(),
         client_range: None,
-        token: asker.token(),
-    })
+        token: current.token(),
+    }
 }
 
 // Whether a chain through `giver` would hold, and hold longer.
 fn check_content(giver: &VerifiedChain, asker: &VerifiedChain, now: UnixMillis) -> Result<(), Refusal> {
     giver.check_invitation(asker.serve(), asker.delegate())?;
-    if giver.subject() == asker.subject() || giver.issuers().contains(asker.subject()) {
-        return Err(Refusal::Grant(meshnode_crypto::GrantError::Loop {
-            key: *asker.subject(),
-        }));
-    }
+    check_loop(asker.subject(), giver)?;
     if life_end(giver, now) <= asker.not_after() {
         return Err(Refusal::NoGain {
             not_after: giver.not_after(),

@@ -6,6 +6,9 @@
 //! A token with a use limit is decided by its issuer alone, for only the issuer knows who used it; a fleet
 //! token by any member whose own grant delegates what it grants.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -237,6 +240,7 @@ pub fn decide(
     }
     let serve = serve(request)?;
     admitter.chain.check_invitation(&serve, token.delegate())?;
+    check_loop(&request.joiner, admitter.chain)?;
     check_member(request, admitter)?;
     let grant = Grant {
         issuer: *admitter.chain.subject(),
@@ -287,6 +291,14 @@ fn check_revoked(request: &Request<'_>, admitter: &Admitter<'_>) -> Result<(), R
     }
     if directory.is_barred(&request.joiner, admitter.chain) {
         return Err(Refusal::NodeRevoked);
+    }
+    Ok(())
+}
+
+/// Refuses to let in whom we descend from: no chain may lead through a node to itself.
+pub fn check_loop(subject: &NodeId, admitter: &VerifiedChain) -> Result<(), Refusal> {
+    if admitter.subject() == subject || admitter.issuers().contains(subject) {
+        return Err(GrantError::Loop { key: *subject }.into());
     }
     Ok(())
 }
