@@ -14,7 +14,7 @@ use crate::view::{NodeView, RejectedView, View};
 pub(super) fn view(directory: &Directory, now: Now) -> View {
     let skew = directory.clock.skew(now);
     let is_current = |entry: &&Entry| {
-        let in_time = skew.is_some() || entry.record.check_time(now.wall).is_ok();
+        let in_time = skew.is_some() || !entry.record.is_over(now.wall);
         !entry.expired && !entry.revoked && !entry.record.body.departed && in_time
     };
     let current: Vec<&VerifiedRecord> = directory

@@ -10,7 +10,7 @@ use crate::record::{RejectReason, Rejection, VerifiedRecord};
 
 impl Directory {
     pub(super) fn merge_due(&mut self, now: Now) {
-        let is_due = |record: &VerifiedRecord| record.due().max(record.chain.not_before()) <= now.wall;
+        let is_due = |record: &VerifiedRecord| record.due() <= now.wall;
         let due: Vec<NodeId> = self
             .held
             .iter()
@@ -31,19 +31,19 @@ impl Directory {
     pub(super) fn expire(&mut self, now: UnixMillis) {
         let mut ended = Vec::new();
         for (node, entry) in &mut self.entries {
-            let in_time = entry.record.check_time(now);
-            if in_time.is_err() && !entry.expired && !entry.revoked {
+            if entry.record.is_over(now) && !entry.expired && !entry.revoked {
                 entry.expired = true;
                 ended.push(*node);
             }
         }
-        self.entries
-            .retain(|_, entry| now <= entry.record.chain.not_after());
+        let gone: Vec<NodeId> = self
+            .entries
+            .extract_if(.., |_, entry| now > entry.record.chain.not_after())
+            .map(|(node, _)| node)
+            .collect();
+        gone.iter().for_each(|node| self.clock.forget(node));
         self.version += ended.len() as u64;
         for node in ended {
-            if !self.entries.contains_key(&node) {
-                self.clock.forget(&node);
-            }
             self.emit(DirectoryEvent::Expired { node });
         }
         self.revocations.expire(now);
@@ -102,7 +102,7 @@ impl Directory {
 
     // Whoever may have let somebody in.
     pub(super) fn known_issuers(&self) -> BTreeSet<NodeId> {
-        let records = self.entries.values().map(|entry| &entry.record).chain(&self.own);
+        let records = self.present().map(|entry| &entry.record).chain(&self.own);
         records
             .flat_map(|record| record.chain.issuers().iter().copied().chain([record.node]))
             .collect()

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Accepted, Change, Directory, DirectoryEvent, Entry, MAX_HELD, Origin};
 use crate::api::Now;
-use crate::record::{RejectReason, Rejection, VALIDITY, VerifiedRecord, authenticate};
+use crate::record::{RejectReason, Rejection, VerifiedRecord, authenticate};
 
 impl Directory {
     pub(super) fn take(&mut self, bytes: &[u8], now: Now, origin: Origin) -> Result<Accepted, RejectReason> {
@@ -52,22 +52,24 @@ impl Directory {
         if matches!(change, Change::Older) {
             return Ok(Accepted { node, change });
         }
-        let from_when = record.due().max(record.chain.not_before());
         if self.revocations.hit(&record.chain) {
-            if from_when <= now.wall {
-                self.bury(record);
-            }
+            self.bury(record, now);
             return Err(RejectReason::Revoked);
         }
         if origin == Origin::Peer && !record.body.departed && change != Change::Conflict {
             self.clock.arrived(node, record.body.issued_at, now);
             self.check_clock(now);
         }
-        if from_when > now.wall {
-            return Err(self.hold(record, now));
+        let taken = if record.due() > now.wall {
+            Err(self.hold(record, now))
+        } else {
+            self.insert(record, change, now)
+        };
+        // Who has no place here has no say about clocks either.
+        if !self.entries.contains_key(&node) && !self.held.contains_key(&node) {
+            self.clock.forget(&node);
         }
-        self.insert(record, change, now)
-            .map(|()| Accepted { node, change })
+        taken.map(|change| Accepted { node, change })
     }
 
     pub(super) fn compare(&self, record: &VerifiedRecord) -> Change {
@@ -88,32 +90,34 @@ impl Directory {
         record: VerifiedRecord,
         change: Change,
         now: Now,
-    ) -> Result<(), RejectReason> {
+    ) -> Result<Change, RejectReason> {
         let node = record.node;
-        if change == Change::Conflict {
-            self.emit(DirectoryEvent::Conflict { node });
+        if change == Change::Conflict && self.note_rival(&record) == Change::Unchanged {
+            return Ok(Change::Unchanged);
         }
-        let wins = self
-            .entries
-            .get(&node)
-            .is_none_or(|entry| record.supersedes(&entry.record));
         // A clock that runs ahead sees everything expired.
         let in_time = match record.check_time(now.wall) {
-            Err(_) if self.skew.is_some_and(|skew| skew < 0) => Ok(()),
-            checked => checked,
+            Err(_) if self.skew.is_some_and(|skew| skew < 0) => Ok(change),
+            checked => checked.map(|()| change),
         };
         // An expired one is a hint where to dial, until it is marked so.
-        if wins && matches!(in_time, Ok(()) | Err(RejectReason::Expired)) {
+        if self.wins(&record) && matches!(in_time, Ok(_) | Err(RejectReason::Expired)) {
             self.make_room(&node, now)?;
             if record.body.departed {
                 self.clock.forget(&node);
             }
+            let rival = self
+                .entries
+                .get(&node)
+                .filter(|_| change == Change::Conflict)
+                .map(|entry| entry.record.hash);
             self.entries.insert(
                 node,
                 Entry {
                     record,
                     revoked: false,
                     expired: false,
+                    rival,
                 },
             );
             self.version += 1;
@@ -121,27 +125,45 @@ impl Directory {
         in_time
     }
 
+    // Each pair of records with one sequence is news once.
+    fn note_rival(&mut self, record: &VerifiedRecord) -> Change {
+        let Some(entry) = self.entries.get_mut(&record.node) else {
+            return Change::Conflict;
+        };
+        if entry.rival == Some(record.hash) {
+            return Change::Unchanged;
+        }
+        entry.rival = Some(record.hash);
+        self.emit(DirectoryEvent::Conflict { node: record.node });
+        Change::Conflict
+    }
+
+    fn wins(&self, record: &VerifiedRecord) -> bool {
+        let known = self.entries.get(&record.node);
+        known.is_none_or(|entry| record.supersedes(&entry.record))
+    }
+
     // Not in any view, but in the way of older records of the same node.
-    pub(super) fn bury(&mut self, record: VerifiedRecord) {
+    fn bury(&mut self, record: VerifiedRecord, now: Now) {
         let node = record.node;
-        let wins = self
+        let fits = self.entries.contains_key(&node) || !self.is_full();
+        if record.due() > now.wall || !fits || !self.wins(&record) {
+            return;
+        }
+        self.clock.forget(&node);
+        let buried = Entry {
+            record,
+            revoked: true,
+            expired: false,
+            rival: None,
+        };
+        if self
             .entries
-            .get(&node)
-            .is_none_or(|entry| record.supersedes(&entry.record));
-        if wins && self.has_room_for(&node) {
-            self.clock.forget(&node);
-            let previous = self.entries.insert(
-                node,
-                Entry {
-                    record,
-                    revoked: true,
-                    expired: false,
-                },
-            );
-            if previous.is_some_and(|entry| !entry.revoked) {
-                self.version += 1;
-                self.emit(DirectoryEvent::Revoked { node });
-            }
+            .insert(node, buried)
+            .is_some_and(|entry| !entry.revoked)
+        {
+            self.version += 1;
+            self.emit(DirectoryEvent::Revoked { node });
         }
     }
 
@@ -187,12 +209,14 @@ impl Directory {
 
     // Who is certainly gone makes room: a record that is over a day old cannot come back, nor a revoked one.
     pub(super) fn make_room(&mut self, node: &NodeId, now: Now) -> Result<(), RejectReason> {
-        if self.has_room_for(node) {
+        if self.entries.contains_key(node) || !self.is_full() {
             return Ok(());
         }
-        let is_old = |entry: &Entry| self.skew.is_none() && now.wall > entry.record.body.issued_at + VALIDITY;
-        let gone = |entry: &Entry| (entry.expired || entry.record.body.departed) && is_old(entry);
-        let oldest = self.entries.values().filter(|entry| entry.revoked || gone(entry));
+        let departed = |entry: &Entry| {
+            entry.record.body.departed && self.skew.is_none() && now.wall > entry.record.expires()
+        };
+        let gone = |entry: &&Entry| entry.revoked || entry.expired || departed(entry);
+        let oldest = self.entries.values().filter(gone);
         match oldest.min_by_key(|entry| (entry.record.body.issued_at, entry.record.node)) {
             Some(entry) => {
                 let oldest = entry.record.node;
@@ -219,9 +243,16 @@ impl Directory {
             Some((node, name)) => (node.to_string(), Some(name.to_string())),
             None => ("unsigned".to_owned(), None),
         };
-        self.rejected
-            .note(&source, rejection.reason.as_str(), name, now.wall);
-        self.version += 1;
+        if self
+            .rejected
+            .note(&source, rejection.reason.as_str(), name, now.wall)
+        {
+            self.version += 1;
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.entries.len() + 1 >= self.config.max_members
     }
 }
 

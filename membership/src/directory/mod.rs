@@ -137,6 +137,8 @@ struct Entry {
     revoked: bool,
     // Set only while our clock is trusted, so that a wrong one removes nobody.
     expired: bool,
+    // The last record seen with the same sequence and other bytes.
+    rival: Option<[u8; 32]>,
 }
 
 /// See the module documentation.
@@ -211,8 +213,9 @@ impl Directory {
 
     /// Counts a refusal that happened elsewhere, as in the gossip guard. `source`: whatever is known of it.
     pub fn note_rejected(&mut self, source: &str, reason: &'static str, now: Now) {
-        self.rejected.note(source, reason, None, now.wall);
-        self.version += 1;
+        if self.rejected.note(source, reason, None, now.wall) {
+            self.version += 1;
+        }
     }
 
     /// Merges held records that are due, lets old ones expire, drops what nobody needs any more.
@@ -227,16 +230,21 @@ impl Directory {
     /// The wall time at which [`Self::handle_timeout`] has something to do. Call it at least every minute
     /// besides: the wall clock may jump.
     pub fn poll_timeout(&self) -> Option<UnixMillis> {
-        let held = self.held.values().map(VerifiedRecord::due);
-        let current = self
+        let held = self.held.values().map(VerifiedRecord::due).min();
+        if self.skew.is_some() {
+            return held;
+        }
+        let counted = self
             .entries
             .values()
-            .filter(|entry| !entry.expired && !entry.record.body.departed);
-        let ages = current.map(|entry| entry.record.expires());
+            .filter(|entry| !entry.expired && !entry.revoked);
+        let ages = counted
+            .filter(|entry| !entry.record.body.departed)
+            .map(|entry| entry.record.expires());
         let grants = self.entries.values().map(|entry| entry.record.chain.not_after());
-        let ends = ages.chain(grants).chain(self.revocations.next_end());
-        held.chain(ends.map(|end| UnixMillis(end.0.saturating_add(1))))
-            .min()
+        let end = ages.chain(grants).chain(self.revocations.next_end()).min();
+        let over = end.map(|end| UnixMillis(end.0.saturating_add(1)));
+        held.into_iter().chain(over).min()
     }
 
     /// The next event.

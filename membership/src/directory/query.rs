@@ -86,9 +86,10 @@ impl Directory {
         self.revocations.contains(id)
     }
 
-    /// Whether there is room for `node`.
+    /// Whether there is room for `node`; who is revoked or expired makes room.
     pub fn has_room_for(&self, node: &NodeId) -> bool {
-        self.entries.contains_key(node) || self.entries.len() + 1 < self.config.max_members
+        let staying = self.present().filter(|entry| !entry.expired).count();
+        self.entries.contains_key(node) || staying + 1 < self.config.max_members
     }
 
     /// Most members that fit.

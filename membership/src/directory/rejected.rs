@@ -17,12 +17,21 @@ pub(super) struct Rejected {
 }
 
 impl Rejected {
-    pub(super) fn note(&mut self, source: &str, reason: &'static str, name: Option<String>, now: UnixMillis) {
+    /// Counts; tells whether this source or this reason of it is new.
+    pub(super) fn note(
+        &mut self,
+        source: &str,
+        reason: &'static str,
+        name: Option<String>,
+        now: UnixMillis,
+    ) -> bool {
         *self.totals.entry(reason).or_default() += 1;
         if self.by_source.len() >= MAX_ENTRIES && !self.by_source.contains_key(source) {
             self.drop_oldest();
         }
-        let count = self.by_source.get(source).map_or(0, |entry| entry.count) + 1;
+        let before = self.by_source.get(source);
+        let is_new = before.is_none_or(|entry| entry.reason != reason);
+        let count = before.map_or(0, |entry| entry.count) + 1;
         self.by_source.insert(
             source.to_owned(),
             RejectedView {
@@ -32,6 +41,7 @@ impl Rejected {
                 name,
             },
         );
+        is_new
     }
 
     pub(super) fn by_source(&self) -> &BTreeMap<String, RejectedView> {

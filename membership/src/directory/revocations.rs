@@ -14,7 +14,7 @@ use crate::record::RejectReason;
 
 // Most revocations of one member.
 const MAX_PER_ISSUER: usize = 512;
-// Most revocations by the authority and members together.
+// Most revocations by the authority; and most by all members together.
 const MAX_KNOWN: usize = 4096;
 // Most revocations by keys that are no known member's.
 const MAX_UNKNOWN: usize = 256;
@@ -86,14 +86,16 @@ impl Revocations {
     }
 
     fn has_room(&self, issuer: &NodeId, mesh: &MeshId, members: &BTreeSet<NodeId>) -> bool {
-        let is_known = |key: &NodeId| key == mesh.authority() || members.contains(key);
         let count =
             |of: &dyn Fn(&NodeId) -> bool| self.iter().filter(|(_, stored)| of(&stored.issuer)).count();
-        if !is_known(issuer) {
-            return count(&|key| !is_known(key)) < MAX_UNKNOWN;
+        if issuer == mesh.authority() {
+            return count(&|key| key == issuer) < MAX_KNOWN;
         }
-        let own_share = issuer == mesh.authority() || count(&|key| key == issuer) < MAX_PER_ISSUER;
-        own_share && count(&is_known) < MAX_KNOWN
+        let is_member = |key: &NodeId| key != mesh.authority() && members.contains(key);
+        if !is_member(issuer) {
+            return count(&|key| key != mesh.authority() && !is_member(key)) < MAX_UNKNOWN;
+        }
+        count(&|key| key == issuer) < MAX_PER_ISSUER && count(&is_member) < MAX_KNOWN
     }
 }
 

@@ -619,3 +619,65 @@ proptest! {
         prop_assert_eq!(directory.rejected_totals().values().sum::<u64>(), 2);
     }
 }
+
+#[test]
+fn a_conflict_is_told_once_however_often_its_records_come() {
+    let clock = Clock::new();
+    let mut directory = directory(&clock);
+    let (a, b) = (record(1, ZERO), changed(1, ZERO, |body| body.epoch = 2));
+    let mut changes = Vec::new();
+    for bytes in [&a, &b, &a, &b, &b, &a] {
+        changes.push(directory.handle_record(bytes, clock.start()).unwrap().change);
+    }
+    assert_eq!(changes[..2], [Change::New, Change::Conflict]);
+    assert!(changes[2..].iter().all(|change| *change == Change::Unchanged));
+    assert_eq!(
+        events(&mut directory),
+        [DirectoryEvent::Conflict { node: node(1) }]
+    );
+}
+
+#[test]
+fn who_finds_no_room_has_no_say_about_clocks() {
+    let clock = Clock::new();
+    let config = DirectoryConfig {
+        mesh: mesh(),
+        self_id: node(0),
+        max_members: 2,
+    };
+    let mut directory = Directory::new(config, clock.start());
+    directory.handle_record(&record(1, ZERO), clock.start()).unwrap();
+    for n in 2..9 {
+        let ahead = HOUR - MINUTE;
+        assert_eq!(
+            directory.handle_record(&record(n, ahead), clock.start()),
+            Err(RejectReason::TableFull)
+        );
+    }
+    assert_eq!(directory.clock_skew(clock.start()), None);
+}
+
+#[test]
+fn nothing_is_due_again_that_was_done() {
+    let clock = Clock::new();
+    let mut directory = directory(&clock);
+    for n in 1..4 {
+        directory.handle_record(&record(n, ZERO), clock.start()).unwrap();
+    }
+    directory
+        .handle_record(&changed(4, ZERO, |body| body.departed = true), clock.start())
+        .unwrap();
+    directory
+        .handle_revocation(&revocation(1, false), clock.start())
+        .unwrap();
+    let later = clock.at(3 * DAY);
+    directory.handle_timeout(later);
+    assert!(directory.poll_timeout().is_some_and(|due| due > later.wall));
+    let mut wrong = clock.at(3 * DAY + MINUTE);
+    wrong.wall = wrong.wall + 10 * YEAR;
+    for n in 5..8 {
+        directory.handle_record(&record(n, 3 * DAY), later).unwrap();
+    }
+    directory.handle_timeout(wrong);
+    assert_eq!(directory.poll_timeout(), None);
+}

@@ -226,10 +226,10 @@ impl VerifiedRecord {
     /// Whether its chain holds at `now` and it is neither too old nor too far ahead. A departed record is
     /// never too old.
     pub fn check_time(&self, now: UnixMillis) -> Result<(), RejectReason> {
+        self.chain.check_time(now).map_err(|error| grant_reason(&error))?;
         if self.due() > now {
             return Err(RejectReason::FromTheFuture);
         }
-        self.chain.check_time(now).map_err(|error| grant_reason(&error))?;
         if !self.body.departed && now > self.expires() {
             Err(RejectReason::Expired)
         } else {
@@ -237,14 +237,20 @@ impl VerifiedRecord {
         }
     }
 
+    /// Whether its time or its grant's has run out at `now`; a departed record's only with its grant.
+    pub fn is_over(&self, now: UnixMillis) -> bool {
+        now > self.chain.not_after() || (!self.body.departed && now > self.expires())
+    }
+
     /// When it stops to count.
     pub fn expires(&self) -> UnixMillis {
         self.body.issued_at + VALIDITY
     }
 
-    /// From when on it may be merged: [`MAX_AHEAD`] before the times that it names.
+    /// From when on it may be merged: [`MAX_AHEAD`] before the times that it names, and not before its grant.
     pub fn due(&self) -> UnixMillis {
-        self.body.issued_at.max(UnixMillis(self.body.sequence)) - MAX_AHEAD
+        let named = self.body.issued_at.max(UnixMillis(self.body.sequence));
+        self.chain.not_before().max(named - MAX_AHEAD)
     }
 
     /// Whether this record replaces `other` of the same node: the higher sequence, then the lower hash.

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use super::digest::{check_counters, read_row_id};
 use super::reader::Reader;
 use super::{
-    Authenticity, GuardConfig, Inspected, MAX_BLOCKS, MAX_UNFOLDED, OwnRow, RECORD_KEY, REVOCATION_PREFIX,
-    RowId, Value, Violation, Vouch, decode_value,
+    Authenticity, GuardConfig, Inspected, MAX_BLOCKS, MAX_NEWS, MAX_UNFOLDED, OwnRow, RECORD_KEY,
+    REVOCATION_PREFIX, RowId, Value, Violation, Vouch, decode_value,
 };
 
 // Longest that chitchat lets one block unfold to.
@@ -96,17 +96,19 @@ impl DeltaWalk<'_> {
             (Some(_), STATUS_DELETED) if value.is_empty() => Ok(()),
             (Some(id), STATUS_SET) => {
                 let bytes = decode_value(value).ok_or(Violation::BadValue)?;
-                if is_news(vouch, row, Value::Revocation(id, &bytes))? {
+                let repeated = inspected.judged.get(&id) == Some(&bytes);
+                if !repeated && is_news(vouch, row, Value::Revocation(id, &bytes))? {
+                    inspected.judged.insert(id, bytes.clone());
                     inspected.revocations.push(bytes);
                 }
-                Ok(())
+                check_news(inspected)
             }
             (None, STATUS_SET) if key == RECORD_KEY => {
                 let bytes = decode_value(value).ok_or(Violation::BadValue)?;
                 if is_news(vouch, row, Value::Record(&bytes))? {
                     inspected.records.push((row.id.address, bytes));
                 }
-                Ok(())
+                check_news(inspected)
             }
             _ => Err(Violation::BadKey),
         }
@@ -128,6 +130,15 @@ fn is_news(vouch: &mut impl Vouch, row: &Row, value: Value<'_>) -> Result<bool, 
         Authenticity::Good => Ok(true),
         Authenticity::Known | Authenticity::Unwelcome => Ok(false),
         Authenticity::Forged => Err(Violation::BadValue),
+    }
+}
+
+fn check_news(inspected: &Inspected<'_>) -> Result<(), Violation> {
+    let news = inspected.records.len() + inspected.revocations.len();
+    if news > MAX_NEWS {
+        Err(Violation::TooManyValues)
+    } else {
+        Ok(())
     }
 }
 

@@ -23,6 +23,7 @@ mod reader;
 mod tests;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 
 use base64::Engine as _;
@@ -39,6 +40,8 @@ pub const MAX_MESSAGE: usize = 128 * 1024;
 pub const MAX_BLOCKS: usize = 32;
 /// Longest that all blocks of one delta may unfold to, in bytes.
 pub const MAX_UNFOLDED: usize = 1024 * 1024;
+/// Most values of a message that have to be looked at: more than fit unless they repeat.
+pub const MAX_NEWS: usize = 512;
 /// Heartbeats and versions above this are invented; ours begin at start counter × 2³².
 pub const MAX_COUNTER: u64 = 1 << 60;
 /// Generations above this are invented: one is used up per recovery from poisoning.
@@ -155,6 +158,9 @@ pub enum Violation {
     /// A value without a good signature of its row's node.
     #[error("value without its node's signature")]
     BadValue,
+    /// More new values than [`MAX_NEWS`].
+    #[error("over {MAX_NEWS} new values in one message")]
+    TooManyValues,
     /// Our own row, with more than we ever wrote. May be second-hand: we were restored from a backup, or
     /// a third node was lied to.
     #[error("our own row is ahead of us (heartbeat {heartbeat}, version {max_version})")]
@@ -181,6 +187,7 @@ impl Violation {
             Violation::BadCounter => "gossip_bad_counter",
             Violation::BadKey => "gossip_bad_key",
             Violation::BadValue => "gossip_bad_value",
+            Violation::TooManyValues => "gossip_too_many_values",
             Violation::OwnRowAhead { .. } => "gossip_own_row_ahead",
         }
     }
@@ -205,6 +212,8 @@ pub struct Inspected<'a> {
     pub revocations: Vec<Vec<u8>>,
     /// Rows cut out because nobody vouches for them.
     pub stripped: usize,
+    // Revocations looked at already: every member carries the same ones.
+    judged: BTreeMap<[u8; 16], Vec<u8>>,
 }
 
 /// The gossip value of signed bytes: base64 without padding.
@@ -242,6 +251,7 @@ pub fn inspect<'a>(
         records: Vec::new(),
         revocations: Vec::new(),
         stripped: 0,
+        judged: BTreeMap::new(),
     };
     let digest = match kind {
         SYN | SYN_ACK => Some((Digest::read(&mut reader, config, own)?, reader.rest())),

@@ -318,6 +318,12 @@ fn a_revocation_is_carried_by_anyone_under_its_own_identifier() {
         .node(&row(4).id, 0, 0)
         .value(&key, &encode_value(&[1; 16]), 1, 0);
     assert_eq!(ack(&forged).inspect().unwrap_err(), Violation::BadValue);
+    let everyone = (2..8).fold(Operations::default(), |operations, n| {
+        operations
+            .node(&row(n).id, 0, 0)
+            .value(&key, &encode_value(&id), 1, 0)
+    });
+    assert_eq!(ack(&everyone).inspect().unwrap().revocations, [id.to_vec()]);
     let upper = key.to_uppercase().replace("REVOCATION", "revocation");
     let unusual = Operations::default()
         .node(&row(4).id, 0, 0)
