@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
@@ -11,8 +12,10 @@ use meshnode_crypto::{
     mesh_address,
 };
 
+use crate::config::settings::DEFAULT_STATE_DIR;
 use crate::config::{Settings, value};
 use crate::output::Failure;
+use crate::output::table::dash_if_empty;
 use crate::state::{Announced, Announcement, StateDir, fresh_seed};
 
 use super::context::{Context, now};
@@ -66,28 +69,52 @@ impl Options {
         node: &SigningKey,
     ) -> Result<(), Failure> {
         let id = node.public_key();
-        let serves = match self.cidr.is_empty() {
-            true => "nothing yet (meshnode cidr add PREFIX)".to_owned(),
-            false => self
-                .cidr
-                .iter()
-                .map(IpNet::to_string)
-                .collect::<Vec<_>>()
-                .join(", "),
-        };
+        let cidrs: BTreeSet<IpNet> = self.cidr.iter().chain(&settings.cidrs).copied().collect();
+        let serves: Vec<String> = cidrs.iter().map(IpNet::to_string).collect();
         context.console.print(format_args!(
-            "A new mesh with this node as its first.\n\n  mesh     {mesh}\n  node     {}, id {}\n  address  {}\n  serves   {serves}",
-            settings.name, id.short(), mesh_address(mesh, &id),
+            "A new mesh, with this node as its first.\n\n  mesh     {mesh}\n  node     {}, id {}\n  address  {}\n  serves   {}",
+            settings.name,
+            id.short(),
+            mesh_address(mesh, &id),
+            dash_if_empty(serves.join(", ")),
         ))?;
-        context.console.hint(format_args!(
-            "\nNext:\n  meshnode up                          run this node\n  meshnode invite                      print a token for another one\n  \
-             meshnode join HOST --token TOKEN     there; HOST is an address of this one, UDP port {}\n\n\
-             The key of the mesh is {}: copy it to a safe place.",
-            settings.listen.first().map_or(value::DEFAULT_PORT, |address| address.port()),
-            settings.state_dir.join("authority.key").display(),
-        ));
+        context.console.hint(next_steps(settings));
         Ok(())
     }
+}
+
+/// What to do after `init`, in the order in which one does it.
+fn next_steps(settings: &Settings) -> String {
+    let port = settings
+        .listen
+        .first()
+        .map_or(value::DEFAULT_PORT, |address| address.port());
+    let up = match settings.state_dir == Path::new(DEFAULT_STATE_DIR) {
+        true => "meshnode up".to_owned(),
+        false => format!("meshnode up --state-dir {}", settings.state_dir.display()),
+    };
+    let steps = [
+        (up.as_str(), "run this node"),
+        ("meshnode invite", "print a token for another one"),
+        (
+            "meshnode join HOST --token TOKEN",
+            "there; HOST is an address of this node",
+        ),
+    ];
+    let width = steps
+        .iter()
+        .map(|(command, _)| command.len())
+        .max()
+        .unwrap_or_default();
+    let lines: String = steps
+        .iter()
+        .map(|(command, what)| format!("  {command:<width$}   {what}\n"))
+        .collect();
+    format!(
+        "\nNext:\n{lines}\nOthers must reach this host on UDP port {port}.\n\
+         The key of the mesh is {}: copy it to a safe place.",
+        settings.state_dir.join("authority.key").display(),
+    )
 }
 
 /// Who makes the first link of every chain.

@@ -131,3 +131,6 @@ fn dispatch(cli: Cli, matches: &ArgMatches, console: &Console) -> Result<(), Fai
         Command::Completions(options) => options.run(Cli::command(), console),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,8 @@ use super::value::{self, Advertise};
 
 /// Where the configuration is looked for if nobody says otherwise. It may be missing.
 pub const DEFAULT_CONFIG: &str = "/etc/meshnode/meshnode.toml";
-const DEFAULT_STATE_DIR: &str = "/var/lib/meshnode";
+/// Where state is kept if nobody says otherwise.
+pub const DEFAULT_STATE_DIR: &str = "/var/lib/meshnode";
 const DEFAULT_SOCKET: &str = "/run/meshnode.sock";
 const DEFAULT_INTERFACE: &str = "mesh0";
 const DEFAULT_METRICS: ([u8; 4], u16) = ([127, 0, 0, 1], 9586);

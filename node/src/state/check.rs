@@ -75,6 +75,25 @@ pub fn found(path: &Path) -> &'static str {
     }
 }
 
+/// Something there that is not ours, if there is any.
+pub fn foreign(path: &Path) -> Result<Option<String>, StateError> {
+    for entry in fs::read_dir(path).map_err(StateError::io("read", path))? {
+        let name = entry
+            .map_err(StateError::io("read", path))?
+            .file_name()
+            .to_string_lossy()
+            .into_owned();
+        let plain = name
+            .strip_prefix('.')
+            .and_then(|rest| rest.strip_suffix(".new"))
+            .unwrap_or(&name);
+        if !FILES.contains(&plain) && !matches!(plain, "lost+found" | "clients") {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
 /// Refuses formats that this program does not know.
 pub fn format(path: &Path) -> Result<(), StateError> {
     let file = path.join("version");

@@ -20,6 +20,8 @@ pub enum StateError {
     Occupied { directory: PathBuf, found: &'static str },
     #[error("{} is the authority key of a mesh that was left", .0.display())]
     AuthorityKept(PathBuf),
+    #[error("{} holds other things than a node ({found})", directory.display())]
+    Foreign { directory: PathBuf, found: String },
     #[error("the state directory {} is in use by {holder}", directory.display())]
     InUse { directory: PathBuf, holder: Holder },
     #[error("{} is damaged: {why}", file.display())]
@@ -80,6 +82,7 @@ impl StateError {
                 "move {} to a safe place first (who has it can admit anybody to that mesh)",
                 file.display()
             ),
+            StateError::Foreign { .. } => "give the node a directory of its own with --state-dir".to_owned(),
             StateError::InUse { .. } => {
                 "stop that one, or give this node its own --state-dir, --socket and --interface".to_owned()
             }

@@ -25,6 +25,8 @@ pub mod error;
 mod keys;
 mod lock;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -98,14 +100,11 @@ impl StateDir {
 
     /// A directory for a new mesh: refused if a node or a kept authority key is in it.
     pub fn create(path: &Path) -> Result<StateDir, StateError> {
-        match check::presence(path)? {
-            Presence::Empty | Presence::Unfinished => StateDir::prepare(path),
-            Presence::Left => Err(StateError::AuthorityKept(path.join("authority.key"))),
-            Presence::Member => Err(StateError::Occupied {
-                directory: path.to_owned(),
-                found: check::found(path),
-            }),
-        }
+        StateDir::free_for_a_mesh(path)?;
+        let state = StateDir::prepare(path)?;
+        // Between the look and the lock another `init` may have come and gone.
+        StateDir::free_for_a_mesh(path)?;
+        Ok(state)
     }
 
     /// A directory for `join`: a member's as it is, else one with fresh keys or those of a join that was
@@ -200,6 +199,17 @@ impl StateDir {
         Ok(authority.exists().then_some(authority))
     }
 
+    fn free_for_a_mesh(path: &Path) -> Result<(), StateError> {
+        match check::presence(path)? {
+            Presence::Empty | Presence::Unfinished => Ok(()),
+            Presence::Left => Err(StateError::AuthorityKept(path.join("authority.key"))),
+            Presence::Member => Err(StateError::Occupied {
+                directory: path.to_owned(),
+                found: check::found(path),
+            }),
+        }
+    }
+
     fn prepare(path: &Path) -> Result<StateDir, StateError> {
         make_directory(path)?;
         let state = StateDir::locked(path)?;
@@ -281,14 +291,20 @@ impl StateDir {
     }
 }
 
-/// Makes the directory, readable by its owner alone. One that exists is taken over only while empty.
+/// Makes the directory, readable by its owner alone. One that exists is taken over only if nothing of
+/// others is in it: `--state-dir /tmp` must not close `/tmp`.
 fn make_directory(path: &Path) -> Result<(), StateError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(StateError::io("make", path))?;
-    let is_fresh = check::presence(path)? == Presence::Empty;
-    match is_fresh {
-        true => fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+    if check::presence(path)? != Presence::Empty {
+        return Ok(());
+    }
+    match check::foreign(path)? {
+        Some(found) => Err(StateError::Foreign {
+            directory: path.to_owned(),
+            found,
+        }),
+        None => fs::set_permissions(path, fs::Permissions::from_mode(0o700))
             .map_err(StateError::io("protect", path)),
-        false => Ok(()),
     }
 }
