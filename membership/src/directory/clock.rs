@@ -79,7 +79,12 @@ impl ClockCheck {
         let here = millis(now.wall).saturating_sub(self.elapsed(now));
         let mut votes: Vec<i64> = self.samples.values().map(|samples| vote(samples, here)).collect();
         votes.sort_unstable();
-        let median = *votes.get(votes.len() / 2)?;
+        // Of two in the middle, whatever between them is nearest to our own time.
+        let (below, above) = (
+            votes.get(votes.len().checked_sub(1)? / 2)?,
+            votes.get(votes.len() / 2)?,
+        );
+        let median = 0.clamp(*below, *above);
         (median.unsigned_abs() > MAX_SKEW.as_millis() as u64).then_some(median)
     }
 
@@ -213,6 +218,16 @@ mod tests {
             world.arrives(n, 1, 10 * HOUR + 1);
         }
         assert_eq!(world.check.skew(world.now(11 * HOUR, 0)), None);
+    }
+
+    #[test]
+    fn of_two_members_that_disagree_neither_is_believed_against_us() {
+        let mut world = World::new();
+        world.arrives(1, 0, 0);
+        world
+            .check
+            .arrived(node(2), UnixMillis(START + HOUR / 2), world.now(0, 0));
+        assert_eq!(world.check.skew(world.now(1, 0)), None);
     }
 
     #[test]
