@@ -186,6 +186,7 @@ impl Token {
         if *chain.verify_at_any_time(&mesh)?.subject() != issuer.public_key() {
             return Err(TokenError::NotTheIssuer);
         }
+        chain.check_room(&spec.serve, &spec.delegate)?;
         let body = body_of(spec, chain.clone(), serial, invitation_key.public_key());
         check_shape(&body)?;
         let bytes = Sealed::seal(wire::encode(FORMAT, &body), issuer, Context::Token, &mesh);

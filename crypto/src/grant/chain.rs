@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::SignedGrant;
@@ -13,6 +14,10 @@ pub const MAX_LINKS: usize = 8;
 
 /// Most bytes of all links together: a record of 16 KiB must hold its chain and its prefixes.
 pub const MAX_CHAIN_BYTES: usize = 8 * 1024;
+
+/// Most bytes of a link beside its prefixes: keys 64, name 65, times 20, serial 16, client nets 12, token 17,
+/// signature 64, and the marks of what is there.
+const LINK_WITHOUT_PREFIXES: usize = 264;
 
 /// authority → … → subject, not yet believed: see [`GrantChain::verify`].
 ///
@@ -56,6 +61,22 @@ impl GrantChain {
         Ok(chain)
     }
 
+    /// Whether one more link with these prefixes still fits, so that an invitation is not issued that no
+    /// admission could follow.
+    pub fn check_room(&self, serve: &[IpNet], delegate: &[IpNet]) -> Result<(), GrantError> {
+        let prefixes = wire::encode(0, &(serve, delegate)).len();
+        let bytes = self.byte_count() + prefixes + LINK_WITHOUT_PREFIXES;
+        if bytes > MAX_CHAIN_BYTES {
+            Err(GrantError::TooLong { bytes })
+        } else {
+            Ok(())
+        }
+    }
+
+    fn byte_count(&self) -> usize {
+        self.0.iter().map(|link| link.as_bytes().len()).sum()
+    }
+
     /// Not empty, not too many links, not too many bytes.
     pub(super) fn check_size(&self) -> Result<(), GrantError> {
         if self.0.is_empty() {
@@ -64,7 +85,7 @@ impl GrantChain {
         if self.0.len() > MAX_LINKS {
             return Err(GrantError::TooManyLinks { links: self.0.len() });
         }
-        let bytes = self.0.iter().map(|link| link.as_bytes().len()).sum();
+        let bytes = self.byte_count();
         if bytes > MAX_CHAIN_BYTES {
             return Err(GrantError::TooLong { bytes });
         }

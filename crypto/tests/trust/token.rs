@@ -145,6 +145,46 @@ fn a_chain_of_another_mesh_issues_nothing() {
 }
 
 #[test]
+fn an_invitation_whose_grant_would_not_fit_is_not_issued() {
+    let serve: Vec<_> = (0..440_u32).map(|i| net(&format!("fd00:{i:x}::/64"))).collect();
+    let refusal = issue(TokenSpec {
+        serve: serve.clone(),
+        ..spec()
+    })
+    .unwrap_err();
+    assert!(
+        matches!(refusal, TokenError::Grant(GrantError::TooLong { .. })),
+        "{refusal}"
+    );
+    assert!(
+        issue(TokenSpec {
+            serve: serve[..390].to_vec(),
+            ..spec()
+        })
+        .is_ok()
+    );
+}
+
+#[test]
+fn the_largest_grant_that_was_promised_fits() {
+    let serve: Vec<_> = (0..500_u32).map(|i| net(&format!("fd00:{i:x}::/64"))).collect();
+    let most = (1..500)
+        .rfind(|count| chain(&[1]).check_room(&serve[..*count], &[]).is_ok())
+        .unwrap();
+    let full = meshnode_crypto::Grant {
+        serve: serve[..most].to_vec(),
+        delegate: vec![],
+        name: Some("n".repeat(63).parse().unwrap()),
+        client_pool: Some("100.96.1.0/24".parse().unwrap()),
+        token: Some(meshnode_crypto::Serial([9; 16])),
+        not_after: meshnode_crypto::UnixMillis(u64::MAX),
+        ..grant(1, 2)
+    };
+    let admitted = chain_of(&[grant(0, 1)]).extend(full.sign(&key(1), &mesh()).unwrap());
+    assert!(admitted.verify(&mesh(), NOW).is_ok(), "{most} prefixes");
+}
+
+#[test]
 fn seeds_are_hosts_with_ports() {
     for seed in [
         "",
