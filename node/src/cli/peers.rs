@@ -33,7 +33,7 @@ impl Options {
 pub fn draw(answer: &Peers, style: Style) -> String {
     let mut parts = vec![match answer.peers.is_empty() {
         true => "No other node is known.".to_owned(),
-        false => long_table(&answer.peers, style),
+        false => long_table(&answer.peers, style).unwrap_or_else(|| blocks(&answer.peers, style)),
     }];
     if !answer.rejected.is_empty() {
         parts.push(rejected_table(&answer.rejected, style));
@@ -50,22 +50,40 @@ pub fn short_table(peers: &[PeerStatus], style: Style) -> String {
         ],
     )
     .right(&[3, 4, 5, 6]);
+    let mut narrow =
+        Listing::new(style, &["PEER", "STATE", "ENDPOINT", "RTT", "LOSS", "SERVES"]).right(&[3, 4]);
     for peer in peers {
-        table.row([
-            (peer.name.clone(), Some(Paint::Strong)),
+        let name = (peer.name.clone(), Some(Paint::Strong));
+        let [state, endpoint, rtt, loss] = [
             state(peer.state),
             plain(endpoint(peer)),
             plain(rtt(peer.rtt_ms)),
             loss(peer.loss),
+        ];
+        let (sent, received) = (
             plain(size::bytes(peer.tx_bytes)),
             plain(size::bytes(peer.rx_bytes)),
-            plain(cidrs(peer)),
+        );
+        let serves = plain(cidrs(peer));
+        narrow.row([
+            name.clone(),
+            state.clone(),
+            endpoint.clone(),
+            rtt.clone(),
+            loss.clone(),
+            serves.clone(),
         ]);
+        table.row([name, state, endpoint, rtt, loss, sent, received, serves]);
     }
-    table.render()
+    if table.is_too_wide() {
+        narrow.render()
+    } else {
+        table.render()
+    }
 }
 
-fn long_table(peers: &[PeerStatus], style: Style) -> String {
+/// `None` if the screen is too narrow for it.
+fn long_table(peers: &[PeerStatus], style: Style) -> Option<String> {
     let titles = [
         "PEER",
         "ID",
@@ -97,7 +115,52 @@ fn long_table(peers: &[PeerStatus], style: Style) -> String {
             plain(cidrs(peer)),
         ]);
     }
-    table.render()
+    (!table.is_too_wide()).then(|| table.render())
+}
+
+/// What the long table says, in the manner of `wg show`.
+fn blocks(peers: &[PeerStatus], style: Style) -> String {
+    peers
+        .iter()
+        .map(|peer| block(peer, style))
+        .collect::<Vec<_>>()
+        .join("\n\n")
+}
+
+fn block(peer: &PeerStatus, style: Style) -> String {
+    let (state, paint) = state(peer.state);
+    let state = style.paint(paint.unwrap_or(Paint::Dim), state);
+    let line = |label: &str, text: String| {
+        format!(
+            "\n  {} {text}",
+            style.paint(Paint::Dim, format_args!("{label:<9}"))
+        )
+    };
+    let mut text = format!("{}  {state}", style.paint(Paint::Strong, &peer.name));
+    text += &line("id", peer.id.clone());
+    text += &line("endpoint", format!("{} ({})", endpoint(peer), peer.path));
+    text += &line("address", peer.mesh_ip.to_string());
+    text += &line("serves", cidrs(peer));
+    if peer.rtt_ms.is_some() {
+        text += &line(
+            "path",
+            format!(
+                "rtt {}, jitter {}, lost out/in {}",
+                rtt(peer.rtt_ms),
+                rtt(peer.jitter_ms),
+                both_ways(peer).0
+            ),
+        );
+    }
+    text += &line("handshake", duration::ago(peer.last_handshake_s));
+    text + &line(
+        "transfer",
+        format!(
+            "{} sent, {} received",
+            size::bytes(peer.tx_bytes),
+            size::bytes(peer.rx_bytes)
+        ),
+    )
 }
 
 fn rejected_table(rejected: &[RejectedRecord], style: Style) -> String {

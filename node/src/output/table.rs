@@ -9,12 +9,17 @@ use super::style::{Paint, Style};
 pub struct Listing {
     table: Table,
     right: Vec<usize>,
+    screen: Option<u16>,
 }
+
+/// Blanks between columns.
+const GAP: u16 = 2;
 
 impl Listing {
     /// A table with these column titles. On a terminal long cells wrap at its width; elsewhere lines stay whole.
     pub fn new(style: Style, titles: &[&str]) -> Listing {
         let mut table = Table::new();
+        let screen = if table.is_tty() { table.width() } else { None };
         table.load_style(NOTHING);
         table.set_content_arrangement(match table.is_tty() {
             true => ContentArrangement::Dynamic,
@@ -28,6 +33,7 @@ impl Listing {
         Listing {
             table,
             right: Vec::new(),
+            screen,
         }
     }
 
@@ -36,6 +42,17 @@ impl Listing {
     pub fn right(mut self, columns: &[usize]) -> Listing {
         self.right = columns.to_vec();
         self
+    }
+
+    /// True if whole lines would not fit the terminal, so that cells will wrap.
+    pub fn is_too_wide(&self) -> bool {
+        let content: u32 = self
+            .table
+            .column_max_content_widths()
+            .iter()
+            .map(|width| u32::from(*width + GAP))
+            .sum();
+        self.screen.is_some_and(|width| content > u32::from(width + GAP))
     }
 
     /// Adds one line; `None` leaves a cell unpainted.
@@ -50,7 +67,7 @@ impl Listing {
     pub fn render(mut self) -> String {
         let right = std::mem::take(&mut self.right);
         for (index, column) in self.table.column_iter_mut().enumerate() {
-            column.set_padding((0, 2));
+            column.set_padding((0, GAP));
             if right.contains(&index) {
                 column.set_cell_alignment(CellAlignment::Right);
             }

@@ -1,0 +1,239 @@
+//! The built binary with a node that answers: what goes to stdout, what beside it, and the exit code.
+//!
+//! The node is a thread here that gives one prepared answer for each path.
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
+
+use tempfile::TempDir;
+
+/// `GET /v1/peers` → status and body.
+type Answers = BTreeMap<&'static str, (u16, String)>;
+
+struct Node {
+    dir: TempDir,
+    requests: mpsc::Receiver<(String, String)>,
+}
+
+impl Node {
+    fn answering(answers: &[(&'static str, u16, &str)]) -> Node {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(dir.path().join("socket")).unwrap();
+        let answers: Answers = answers
+            .iter()
+            .map(|(path, status, body)| (*path, (*status, (*body).to_owned())))
+            .collect();
+        let (sender, requests) = mpsc::channel();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (path, body) = serve(stream.unwrap(), &answers);
+                if sender.send((path, body)).is_err() {
+                    return;
+                }
+            }
+        });
+        Node { dir, requests }
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_meshnode"))
+            .env_clear()
+            .env("MESHNODE_SOCKET", self.dir.path().join("socket"))
+            .args(args)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    /// The body that was sent to `path`.
+    fn received(&self, path: &str) -> serde_json::Value {
+        let (_, body) = self.requests.try_iter().find(|(asked, _)| asked == path).unwrap();
+        serde_json::from_str(&body).unwrap()
+    }
+}
+
+fn serve(stream: UnixStream, answers: &Answers) -> (String, String) {
+    let mut reader = BufReader::new(stream);
+    let mut lines = Vec::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        match line.trim() {
+            "" => break,
+            line => lines.push(line.to_owned()),
+        }
+    }
+    let path = lines[0].rsplit_once(' ').unwrap().0.to_owned();
+    let length = lines.iter().find_map(|line| {
+        line.to_lowercase()
+            .strip_prefix("content-length: ")
+            .map(str::to_owned)
+    });
+    let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+    reader.read_exact(&mut body).unwrap();
+    let missing = (404, "{\"error\":\"no such thing\"}".to_owned());
+    let (status, answer) = answers.get(path.as_str()).unwrap_or(&missing);
+    let mut stream = reader.into_inner();
+    write!(
+        stream,
+        "HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{answer}",
+        answer.len()
+    )
+    .unwrap();
+    (path, String::from_utf8(body).unwrap())
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+const ID: &str = "abcd000000000000000000000000000000000000000000000000000000000000";
+
+fn peers() -> String {
+    let peer = |name: &str, id: &str| {
+        format!(
+            r#"{{"name":"{name}","id":"{id}","state":"up","endpoint":"203.0.113.9:51820","path":"direct",
+            "mesh_ip":"fd00::1","cidrs":["10.1.0.0/16"],"rtt_ms":12.5,"jitter_ms":0.1,"loss":0.0,"mtu":1420,
+            "last_handshake_s":3.5,"tx_bytes":1,"rx_bytes":2}}"#
+        )
+    };
+    let twin = |digits: &str| peer(&format!("twin-{digits}"), &format!("{digits:0<64}"));
+    format!(
+        r#"{{"node":"me","id":"{}","peers":[{},{},{}],"rejected":[]}}"#,
+        "1".repeat(64),
+        peer("hk", ID),
+        twin("aa11"),
+        twin("aa22")
+    )
+}
+
+#[test]
+fn invite_prints_the_token_alone_on_stdout() {
+    let answer = r#"{"token":"mesh1_secret","serial":"00ff","seeds":["203.0.113.7:51820"],"expires_ms":0}"#;
+    let node = Node::answering(&[("POST /v1/invite", 200, answer)]);
+    let said = node.run(&[
+        "invite",
+        "--uses",
+        "0",
+        "--ttl",
+        "1h30m",
+        "--cidr",
+        "10.0.0.0/8,fd00::/8",
+    ]);
+    assert!(said.status.success());
+    assert_eq!(text(&said.stdout), "mesh1_secret\n");
+    assert!(text(&said.stderr).contains("meshnode join 203.0.113.7:51820"));
+    assert!(!text(&said.stderr).contains("mesh1_secret"));
+    let request = node.received("POST /v1/invite");
+    assert_eq!((&request["uses"], &request["ttl_s"]), (&0.into(), &5400.into()));
+    assert_eq!(request["cidrs"][1], "fd00::/8");
+}
+
+#[test]
+fn json_is_what_the_node_said() {
+    let peers = peers();
+    let node = Node::answering(&[("GET /v1/peers", 200, &peers)]);
+    let said = node.run(&["peers", "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
+    assert_eq!(json["peers"][0]["rtt_ms"], 12.5);
+    assert!(text(&node.run(&["peers"]).stdout).contains("203.0.113.9:51820"));
+}
+
+#[test]
+fn ping_counts_and_fails_if_nothing_came_back() {
+    let peers = peers();
+    let good = Node::answering(&[
+        ("GET /v1/peers", 200, &peers),
+        ("POST /v1/ping", 200, r#"{"rtt_ms":1.5,"error":null}"#),
+    ]);
+    let said = good.run(&["ping", "hk", "-c", "2", "-i", "0.01"]);
+    assert!(said.status.success());
+    assert!(text(&said.stdout).contains("hk: probe=2 time=1.500 ms"));
+    assert!(text(&said.stdout).contains("2 sent, 2 received, 0 % lost"));
+    assert_eq!(good.received("POST /v1/ping")["node"], ID);
+
+    let silent = Node::answering(&[
+        ("GET /v1/peers", 200, &peers),
+        ("POST /v1/ping", 200, r#"{"rtt_ms":null,"error":null}"#),
+    ]);
+    let said = silent.run(&["ping", "abcd", "-c", "1"]);
+    assert_eq!(said.status.code(), Some(1));
+    assert!(text(&said.stdout).contains("1 sent, 0 received, 100 % lost"));
+    assert!(text(&said.stderr).contains("nothing came back from hk"));
+}
+
+#[test]
+fn an_ambiguous_node_is_refused_before_anything_is_done() {
+    let peers = peers();
+    let node = Node::answering(&[("GET /v1/peers", 200, &peers)]);
+    let said = node.run(&["revoke", "twin"]);
+    assert_eq!(said.status.code(), Some(1));
+    assert!(text(&said.stderr).contains("`twin` means 2 nodes"));
+    assert!(text(&said.stderr).contains("aa11") && text(&said.stderr).contains("aa22"));
+    assert!(node.requests.try_iter().all(|(path, _)| path == "GET /v1/peers"));
+}
+
+#[test]
+fn a_refusal_is_said_with_its_fix() {
+    let node = Node::answering(&[
+        (
+            "POST /v1/cidr",
+            409,
+            r#"{"error":"10.1.0.0/16 is not yours","fix":"ask for a grant"}"#,
+        ),
+        (
+            "POST /v1/reload",
+            422,
+            r#"{"error":"/etc/m.toml:3: unknown key `x`"}"#,
+        ),
+        ("POST /v1/leave", 500, "oops"),
+    ]);
+    let said = node.run(&["cidr", "add", "10.1.0.0/16"]);
+    assert_eq!(said.status.code(), Some(1));
+    assert_eq!(
+        text(&said.stderr),
+        "error: 10.1.0.0/16 is not yours\n  fix: ask for a grant\n"
+    );
+    let said = node.run(&["reload"]);
+    assert_eq!(said.status.code(), Some(2));
+    assert_eq!(text(&said.stderr), "error: /etc/m.toml:3: unknown key `x`\n");
+    assert!(text(&node.run(&["leave"]).stderr).contains("gave no usable answer: 500"));
+}
+
+#[test]
+fn a_client_configuration_can_go_into_a_file_and_its_code_to_a_camera() {
+    let answer = r#"{"name":"phone","config":"[Interface]\nPrivateKey = x\n\n[Peer]\n"}"#;
+    let node = Node::answering(&[
+        ("POST /v1/clients", 200, answer),
+        ("GET /v1/clients/phone/config", 200, answer),
+    ]);
+    for args in [["client", "add", "phone"], ["client", "show", "phone"]] {
+        let said = node.run(&args);
+        assert!(said.status.success(), "{said:?}");
+        assert_eq!(text(&said.stdout), "[Interface]\nPrivateKey = x\n\n[Peer]\n");
+        assert!(text(&said.stderr).contains('█'));
+    }
+}
+
+#[test]
+fn revoking_a_token_names_its_serial() {
+    let node = Node::answering(&[("POST /v1/revoke", 200, r#"{"nodes":0}"#)]);
+    let said = node.run(&["revoke", "--token", "00ff"]);
+    assert_eq!(
+        text(&said.stdout),
+        "token 00ff is revoked; no member is expelled by it.\n"
+    );
+    assert_eq!(node.received("POST /v1/revoke")["target"]["token"], "00ff");
+}
+
+#[test]
+fn what_is_no_node_is_told_from_a_node() {
+    let node = Node::answering(&[("GET /v1/status", 200, "<html>")]);
+    let said = node.run(&["status"]);
+    assert_eq!(said.status.code(), Some(1));
+    assert!(text(&said.stderr).contains("gave no usable answer"));
+}
