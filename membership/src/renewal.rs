@@ -10,9 +10,11 @@ mod tests;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use meshnode_crypto::{Grant, NodeId, Serial, UnixMillis, VerifiedChain, prefix};
+use meshnode_crypto::{Grant, NodeId, PublicKey, Serial, UnixMillis, VerifiedChain, prefix};
 
-use crate::admission::decide::{Admitter, CLOCK_MARGIN, Refusal, check_clock, check_loop, life_end};
+use crate::admission::decide::{
+    Admitter, CLOCK_MARGIN, GRANT_LIFE, Refusal, check_clock, check_loop, life_end,
+};
 use crate::api::Now;
 use crate::directory::Directory;
 
@@ -128,6 +130,32 @@ pub fn decide_regrant(
         delegate,
         ..successor(current, admitter, now, serial)
     })
+}
+
+/// The grant that the authority itself gives in place of `current`, where its key is at hand: the founder
+/// needs nobody to renew it. Put behind no chain. Content stays, as does the mesh's client range.
+pub fn renew_by_authority(
+    current: &VerifiedChain,
+    authority: &PublicKey,
+    now: UnixMillis,
+    serial: Serial,
+) -> Grant {
+    let life = current.links().last().map_or(GRANT_LIFE, |leaf| {
+        leaf.not_after.saturating_since(leaf.not_before)
+    });
+    Grant {
+        issuer: *authority,
+        subject: *current.subject(),
+        serve: current.serve().to_vec(),
+        delegate: current.delegate().to_vec(),
+        name: current.name().cloned(),
+        not_before: now - CLOCK_MARGIN,
+        not_after: now + life.max(GRANT_LIFE),
+        serial,
+        client_pool: current.client_pool(),
+        client_range: current.client_range(),
+        token: current.token(),
+    }
 }
 
 fn successor(current: &VerifiedChain, admitter: &Admitter<'_>, now: Now, serial: Serial) -> Grant {

@@ -179,3 +179,24 @@ fn an_operator_widens_a_grant_within_what_the_node_delegates() {
     assert_eq!(regrant(&[net("192.168.0.0/16")]).unwrap_err().code(), "bad_grant");
     assert_eq!(regrant(&[net("10.7.1.1/16")]).unwrap_err().code(), "bad_prefix");
 }
+
+#[test]
+fn the_authority_renews_the_founder_with_its_client_range() {
+    let clock = Clock::new();
+    let range = Some("100.112.0.0/16".parse().unwrap());
+    let founder = Grant {
+        client_range: range,
+        ..grant(&authority(), 1, &[net("10.0.0.0/8")])
+    };
+    let current = verified(&GrantChain::from(founder.sign(&authority(), &mesh()).unwrap()));
+    let now = clock.at(YEAR * 2 / 3).wall;
+    let renewed = renew_by_authority(&current, &authority().public_key(), now, SERIAL);
+    let renewed = GrantChain::from(renewed.sign(&authority(), &mesh()).unwrap())
+        .verify(&mesh(), now)
+        .unwrap();
+    assert!(renewed.not_after() > current.not_after());
+    assert_eq!(
+        (renewed.client_range(), renewed.delegate()),
+        (range, current.delegate())
+    );
+}
