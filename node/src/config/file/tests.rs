@@ -137,3 +137,43 @@ fn what_is_no_text_is_refused_with_its_line() {
         Err(ConfigError::Unreadable { .. })
     ));
 }
+
+mod fuzz {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Valid lines, lines nearly valid, and noise, in any order.
+    fn line() -> impl Strategy<Value = String> {
+        let keys = Key::ALL.map(|key| key.as_str().to_owned());
+        let key = prop_oneof![proptest::sample::select(keys.to_vec()), "[a-z_-]{0,12}"];
+        let value = prop_oneof![
+            Just("\"10.0.0.0/8\"".to_owned()),
+            Just("51820".to_owned()),
+            "[0-9a-fx._:/-]{0,20}",
+            "\"[ -~]{0,20}\"",
+            "\\[[0-9\", .:/a-f\\[\\]{}=]{0,30}\\]",
+            "(-|\\+)?(nan|inf|[0-9]{1,30})",
+            "\\PC{0,10}",
+        ];
+        prop_oneof![
+            (key, value).prop_map(|(key, value)| format!("{key} = {value}")),
+            "\\PC{0,30}"
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn any_text_is_read_or_refused_with_file_and_line(lines in prop::collection::vec(line(), 0..6)) {
+            let text = lines.join("\n");
+            if let Err(error) = parse(Path::new("m.toml"), &text) {
+                let told = crate::output::Failure::from(error).to_string();
+                let place = told.strip_prefix("m.toml:").and_then(|rest| rest.split_once(':'));
+                let line: usize = place.and_then(|(line, _)| line.parse().ok()).expect("a line is named");
+                prop_assert!((1..=lines.len().max(1)).contains(&line), "{}", told);
+            }
+        }
+    }
+}
