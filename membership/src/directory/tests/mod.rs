@@ -1,5 +1,6 @@
 //! The directory as others meet it: what records change, who is shown, and in any order the same.
 
+mod mesh;
 mod order;
 mod time;
 mod trust;
