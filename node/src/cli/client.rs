@@ -97,16 +97,19 @@ fn print(context: &Context<'_>, answer: ClientConfig) -> Result<(), Failure> {
     let config = Zeroizing::new(answer.config);
     context.console.print(config.trim_end())?;
     match qr_code(&config) {
-        Ok(code) => context.console.hint(format_args!(
-            "\n{}\nScan it with the WireGuard app of {}.",
-            *code, answer.name
-        )),
+        Ok(code) => {
+            let code = Zeroizing::new(context.console.light_on_dark(&code));
+            context.console.hint(format_args!(
+                "\n{}\nScan it with the WireGuard app of {}.",
+                *code, answer.name
+            ));
+        }
         Err(why) => context.console.warn(format_args!("no QR code: {why}")),
     }
     Ok(())
 }
 
-/// Two modules a character, dark on light whatever the terminal's colours, with the quiet zone.
+/// Two modules a character, with the quiet zone; what is drawn is light, what is blank is dark.
 fn qr_code(text: &str) -> Result<Zeroizing<String>, String> {
     let code = QrCode::with_error_correction_level(text, EcLevel::L)
         .map_err(|error| format!("the configuration does not fit into one ({error})"))?;

@@ -41,45 +41,48 @@ pub fn draw(answer: &Peers, style: Style) -> String {
     parts.join("\n\n")
 }
 
-/// What `status` shows of the others.
+/// What `status` shows of the others: on a narrow screen without the counters, then without endpoints.
 pub fn short_table(peers: &[PeerStatus], style: Style) -> String {
-    let mut table = Listing::new(
-        style,
-        &[
-            "PEER", "STATE", "ENDPOINT", "RTT", "LOSS", "SENT", "RECEIVED", "SERVES",
-        ],
-    )
-    .right(&[3, 4, 5, 6]);
-    let mut narrow =
-        Listing::new(style, &["PEER", "STATE", "ENDPOINT", "RTT", "LOSS", "SERVES"]).right(&[3, 4]);
+    let full = short_table_without(&[], peers, style);
+    if !full.is_too_wide() {
+        return full.render();
+    }
+    let narrow = short_table_without(&["SENT", "RECEIVED"], peers, style);
+    if !narrow.is_too_wide() {
+        return narrow.render();
+    }
+    short_table_without(&["ENDPOINT", "SENT", "RECEIVED"], peers, style).render()
+}
+
+fn short_table_without(left_out: &[&str], peers: &[PeerStatus], style: Style) -> Listing {
+    let titles = [
+        "PEER", "STATE", "ENDPOINT", "RTT", "LOSS", "SENT", "RECEIVED", "SERVES",
+    ];
+    let shown: Vec<&str> = titles
+        .into_iter()
+        .filter(|title| !left_out.contains(title))
+        .collect();
+    let numbers = |title: &&str| matches!(*title, "RTT" | "LOSS" | "SENT" | "RECEIVED");
+    let right: Vec<usize> = (0..shown.len()).filter(|index| numbers(&shown[*index])).collect();
+    let mut table = Listing::new(style, &shown).right(&right);
     for peer in peers {
-        let name = (peer.name.clone(), Some(Paint::Strong));
-        let [state, endpoint, rtt, loss] = [
+        let cells = [
+            (peer.name.clone(), Some(Paint::Strong)),
             state(peer.state),
             plain(endpoint(peer)),
             plain(rtt(peer.rtt_ms)),
             loss(peer.loss),
-        ];
-        let (sent, received) = (
             plain(size::bytes(peer.tx_bytes)),
             plain(size::bytes(peer.rx_bytes)),
-        );
-        let serves = plain(cidrs(peer));
-        narrow.row([
-            name.clone(),
-            state.clone(),
-            endpoint.clone(),
-            rtt.clone(),
-            loss.clone(),
-            serves.clone(),
-        ]);
-        table.row([name, state, endpoint, rtt, loss, sent, received, serves]);
+            plain(cidrs(peer)),
+        ];
+        let cells = titles
+            .into_iter()
+            .zip(cells)
+            .filter(|(title, _)| !left_out.contains(title));
+        table.row(cells.map(|(_, cell)| cell));
     }
-    if table.is_too_wide() {
-        narrow.render()
-    } else {
-        table.render()
-    }
+    table
 }
 
 /// `None` if the screen is too narrow for it.

@@ -121,6 +121,17 @@ impl Settings {
             .map(|given| &given.origin)
     }
 
+    /// The name, if a flag, a variable or the file gives one.
+    pub fn given_name(&self) -> Option<&Name> {
+        self.layer.name.as_ref().map(|given| &given.value)
+    }
+
+    /// The announced prefixes that will be gone with this command line unless they are remembered.
+    pub fn passing_cidrs(&self) -> Vec<IpNet> {
+        let passing = |given: &&Given<IpNet>| !matches!(given.origin, Origin::File { .. });
+        self.layer.cidr.iter().filter(passing).map(|given| given.value).collect()
+    }
+
     /// Keys whose change needs a restart, with the values in `next` that differ from these.
     pub fn restart_needed(&self, next: &Settings) -> Vec<Key> {
         let changed = [

@@ -50,6 +50,18 @@ impl Console {
         self.written(write!(out, "{text}").and_then(|()| out.flush()))
     }
 
+    /// Lines for stderr in white on black whatever the terminal's own colours are: cameras want that.
+    pub fn light_on_dark(&self, text: &str) -> String {
+        match self.err.colours() {
+            true => text
+                .lines()
+                .map(|line| format!("\x1b[97;40m{line}\x1b[0m"))
+                .collect::<Vec<_>>()
+                .join("\n"),
+            false => text.to_owned(),
+        }
+    }
+
     /// A line beside the result: what to do next, what was noticed.
     pub fn hint(&self, line: impl fmt::Display) {
         self.note(line);

@@ -56,11 +56,12 @@ impl Listing {
     }
 
     /// Adds one line; `None` leaves a cell unpainted.
-    pub fn row<const N: usize>(&mut self, cells: [(String, Option<Paint>); N]) {
-        self.table.add_row(cells.map(|(text, paint)| match paint {
-            Some(paint) => painted(paint, &text),
-            None => Cell::new(text),
-        }));
+    pub fn row(&mut self, cells: impl IntoIterator<Item = (String, Option<Paint>)>) {
+        self.table
+            .add_row(cells.into_iter().map(|(text, paint)| match paint {
+                Some(paint) => painted(paint, &text),
+                None => Cell::new(text),
+            }));
     }
 
     /// The lines, without blanks at their ends.
