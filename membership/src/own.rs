@@ -176,7 +176,13 @@ impl OwnRecord {
         now: Now,
         members_time: Option<UnixMillis>,
     ) -> Option<Result<VerifiedRecord, RecordError>> {
-        self.wanted.as_ref()?;
+        let has_lanes = self
+            .wanted
+            .as_ref()
+            .is_some_and(|wanted| !wanted.lanes.is_empty());
+        if !has_lanes && self.presence != Presence::Departed {
+            return None;
+        }
         if self.poll_timeout().is_some_and(|due| now.monotonic < due) {
             return None;
         }

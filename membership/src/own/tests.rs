@@ -63,6 +63,14 @@ fn nothing_goes_out_before_anything_is_announced() {
     };
     let mut own = OwnRecord::new(config, founder_chain(1)).unwrap();
     assert!(own.handle_timeout(Clock::new().start(), None).is_none());
+    own.announce(Announcement {
+        lanes: vec![],
+        ..announcement()
+    });
+    assert!(
+        own.handle_timeout(Clock::new().start(), None).is_none(),
+        "no lane keys yet"
+    );
     assert_eq!(own.poll_timeout(), None);
 }
 

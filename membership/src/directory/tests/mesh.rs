@@ -59,7 +59,7 @@ impl Mesh {
     }
 
     fn publish(&mut self, n: u8, departed: bool) {
-        let chain = if n % 2 == 0 {
+        let chain = if n.is_multiple_of(2) {
             chain_by(n - 1, n)
         } else {
             founder_chain(n)
