@@ -45,7 +45,7 @@ impl Directory {
         if node == self.config.self_id {
             return Ok(Accepted {
                 node,
-                change: self.see_own(&record),
+                change: self.see_own(&record, now),
             });
         }
         let change = self.compare(&record);
@@ -168,7 +168,11 @@ impl Directory {
     }
 
     // A record of ours that somebody else has: from an earlier life, or from another machine.
-    pub(super) fn see_own(&mut self, record: &VerifiedRecord) -> Change {
+    pub(super) fn see_own(&mut self, record: &VerifiedRecord, now: Now) -> Change {
+        // Made by a clock far ahead of everybody's: nobody takes it, so it binds us to nothing.
+        if record.due() > now.wall.max(self.members_time().unwrap_or_default()) {
+            return Change::Older;
+        }
         let Some(own) = &self.own else {
             self.emit(DirectoryEvent::OwnSeen {
                 sequence: record.body.sequence,

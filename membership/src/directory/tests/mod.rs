@@ -84,6 +84,16 @@ fn one_identity_on_two_machines_is_told_and_one_record_stays() {
 }
 
 #[test]
+fn our_own_record_from_a_clock_far_ahead_binds_us_to_nothing() {
+    let clock = Clock::new();
+    let mut directory = directory(&clock);
+    directory
+        .handle_record(&changed(0, 9000 * HOUR, |_| ()), clock.start())
+        .unwrap();
+    assert_eq!(events(&mut directory), []);
+}
+
+#[test]
 fn our_own_record_from_elsewhere_is_told() {
     let clock = Clock::new();
     let mut directory = directory(&clock);
