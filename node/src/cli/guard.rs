@@ -61,7 +61,7 @@ async fn clear_alone(context: &Context<'_>) -> Result<Vec<IpNet>, Failure> {
     let guards = state.owned()?.guards;
     let refused = netlink::clear_guards(Arc::new(state))
         .await
-        .map_err(|error| Failure::new(error))?;
+        .map_err(Failure::new)?;
     match refused.is_empty() {
         true => Ok(guards.into_iter().collect()),
         false => Err(refused.iter().fold(

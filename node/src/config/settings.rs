@@ -129,7 +129,12 @@ impl Settings {
     /// The announced prefixes that will be gone with this command line unless they are remembered.
     pub fn passing_cidrs(&self) -> Vec<IpNet> {
         let passing = |given: &&Given<IpNet>| !matches!(given.origin, Origin::File { .. });
-        self.layer.cidr.iter().filter(passing).map(|given| given.value).collect()
+        self.layer
+            .cidr
+            .iter()
+            .filter(passing)
+            .map(|given| given.value)
+            .collect()
     }
 
     /// Keys whose change needs a restart, with the values in `next` that differ from these.

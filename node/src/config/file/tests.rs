@@ -177,3 +177,19 @@ mod fuzz {
         }
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_the_parser_panic(text in "(?s).{0,400}") {
+        let _read = parse(Path::new("m.toml"), &text);
+    }
+
+    #[test]
+    fn no_slip_in_a_good_file_makes_the_parser_panic(at in 0_usize..200, with in proptest::char::any()) {
+        let good = "name = 'gz'\ncidr = [\"10.0.0.0/8\", 'fd00::/8']\nmtu = 1400\nlisten = 51820\n";
+        let text: String = good.chars().enumerate().map(|(i, c)| if i == at % good.len() { with } else { c }).collect();
+        if let Err(error) = parse(Path::new("m.toml"), &text) {
+            proptest::prop_assert!(error.to_string().starts_with("m.toml:"));
+        }
+    }
+}
