@@ -17,15 +17,19 @@ mod device;
 pub mod drop;
 mod error;
 mod event;
+pub mod flow;
 mod holder;
 mod interface;
-mod lane;
+pub mod lane;
 mod lpm;
 mod offload;
+pub mod packet;
+pub mod path;
 pub mod stats;
 #[expect(unsafe_code, reason = "TUN ioctls and the socket mark have no safe wrapper")]
 mod sys;
 pub mod table;
+pub mod tunnel;
 mod underlay;
 
 pub use batch::{Datagram, Endpoint, SendBatch, WriteBatch};

@@ -10,8 +10,18 @@
 //! a bounded queue, and events leave over another.
 
 pub(crate) mod command;
+pub mod counters;
+pub mod engine;
+mod handshakes;
+mod inbound;
+mod inbox;
 mod io;
 mod no_engine;
+mod outbound;
+mod peer;
+mod reconcile;
+mod timers;
+mod tunnels;
 
 use std::collections::BTreeMap;
 use std::io::Result;

@@ -1,0 +1,43 @@
+//! Plain forwarding, checked both ways.
+//!
+//! | in from | may use the source | goes to |
+//! |---|---|---|
+//! | TUN | anything: the kernel routed it here | an own client, or the peer that serves the destination |
+//! | node | prefixes of its record, its mesh address, its client pool | an own client, or the TUN if the destination is ours |
+//! | own client | its addresses | an own client, the TUN, or the peer that serves the destination |
+//!
+//! So a packet from a node never re-enters a tunnel but to an own client.
+
+use super::{FlowKey, Ingress, Verdict};
+use crate::drop::DropReason;
+use crate::table::{CompiledTable, PeerKind};
+
+pub(super) fn admit(key: &FlowKey, table: &CompiledTable) -> Option<Verdict> {
+    let Ingress::Peer(index) = key.ingress else {
+        return None;
+    };
+    let allowed = table
+        .peers()
+        .get(index as usize)
+        .is_some_and(|peer| peer.may_use(key.source));
+    (!allowed).then_some(Verdict::Drop(DropReason::SourceNotAllowed))
+}
+
+pub(super) fn steer(key: &FlowKey, table: &CompiledTable) -> Option<Verdict> {
+    if let Some(client) = table.client(key.destination) {
+        return Some(Verdict::Tunnel(client));
+    }
+    let route = || table.route(key.destination).map(Verdict::Tunnel);
+    let Ingress::Peer(index) = key.ingress else {
+        return Some(route().unwrap_or(Verdict::Drop(DropReason::NoRoute)));
+    };
+    if table.is_local(key.destination) {
+        return Some(Verdict::Deliver);
+    }
+    let client = table
+        .peers()
+        .get(index as usize)
+        .is_some_and(|peer| peer.peer.kind == PeerKind::Client);
+    let onward = if client { route() } else { None };
+    Some(onward.unwrap_or(Verdict::Drop(DropReason::DestinationNotOurs)))
+}

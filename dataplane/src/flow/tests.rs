@@ -1,0 +1,129 @@
+use super::*;
+use crate::table::{Peer, PeerKind, Table};
+
+fn peer(id: u8, kind: PeerKind, sources: &[&str]) -> Peer {
+    Peer {
+        id: [id; 32],
+        kind,
+        mesh_address: None,
+        lanes: vec![[id; 32]],
+        endpoints: vec![],
+        sources: sources.iter().map(|s| s.parse().unwrap()).collect(),
+        preshared_key: None,
+        keepalive: None,
+    }
+}
+
+const NODE: Ingress = Ingress::Peer(0);
+const CLIENT: Ingress = Ingress::Peer(2);
+
+fn table() -> CompiledTable {
+    Table {
+        local: vec!["10.1.0.0/16".parse().unwrap()],
+        peers: vec![
+            peer(1, PeerKind::Node, &["10.2.0.0/16"]),
+            peer(2, PeerKind::Node, &["10.3.0.0/16"]),
+            peer(3, PeerKind::Client, &["100.96.0.2/32"]),
+            peer(4, PeerKind::Client, &["100.96.0.3/32"]),
+        ],
+        routes: vec![
+            ("10.2.0.0/16".parse().unwrap(), [1; 32]),
+            ("10.3.0.0/16".parse().unwrap(), [2; 32]),
+        ],
+        ..Table::default()
+    }
+    .compile()
+}
+
+fn verdict(ingress: Ingress, source: &str, destination: &str) -> Verdict {
+    let key = FlowKey {
+        ingress,
+        source: source.parse().unwrap(),
+        destination: destination.parse().unwrap(),
+    };
+    plan(&key, &table())
+}
+
+#[test]
+fn stages_stand_in_the_order_of_their_phases() {
+    assert!(STAGES.is_sorted_by_key(|(phase, _)| *phase));
+}
+
+#[test]
+fn what_the_kernel_routes_here_goes_to_the_peer_that_serves_it() {
+    assert_eq!(verdict(Ingress::Tun, "10.1.0.5", "10.2.0.9"), Verdict::Tunnel(0));
+    assert_eq!(
+        verdict(Ingress::Tun, "10.1.0.5", "100.96.0.2"),
+        Verdict::Tunnel(2)
+    );
+    assert_eq!(
+        verdict(Ingress::Tun, "10.1.0.5", "10.9.0.1"),
+        Verdict::Drop(DropReason::NoRoute)
+    );
+}
+
+#[test]
+fn a_node_reaches_what_is_ours_and_our_clients_only() {
+    assert_eq!(verdict(NODE, "10.2.0.9", "10.1.0.5"), Verdict::Deliver);
+    assert_eq!(verdict(NODE, "10.2.0.9", "100.96.0.3"), Verdict::Tunnel(3));
+    for elsewhere in [
+        "10.3.0.1",
+        "10.2.0.1",
+        "169.254.169.254",
+        "127.0.0.1",
+        "224.0.0.1",
+    ] {
+        assert_eq!(
+            verdict(NODE, "10.2.0.9", elsewhere),
+            Verdict::Drop(DropReason::DestinationNotOurs)
+        );
+    }
+}
+
+#[test]
+fn nobody_uses_a_source_of_another() {
+    for (ingress, source) in [
+        (NODE, "10.3.0.1"),
+        (NODE, "10.1.0.1"),
+        (CLIENT, "100.96.0.3"),
+        (CLIENT, "10.2.0.1"),
+    ] {
+        assert_eq!(
+            verdict(ingress, source, "10.1.0.5"),
+            Verdict::Drop(DropReason::SourceNotAllowed)
+        );
+    }
+    assert_eq!(
+        verdict(Ingress::Peer(99), "10.2.0.1", "10.1.0.5"),
+        Verdict::Drop(DropReason::SourceNotAllowed)
+    );
+}
+
+#[test]
+fn a_client_reaches_the_whole_mesh_through_its_node() {
+    assert_eq!(verdict(CLIENT, "100.96.0.2", "10.1.0.5"), Verdict::Deliver);
+    assert_eq!(verdict(CLIENT, "100.96.0.2", "10.3.0.5"), Verdict::Tunnel(1));
+    assert_eq!(verdict(CLIENT, "100.96.0.2", "100.96.0.3"), Verdict::Tunnel(3));
+    assert_eq!(
+        verdict(CLIENT, "100.96.0.2", "8.8.8.8"),
+        Verdict::Drop(DropReason::DestinationNotOurs)
+    );
+}
+
+#[test]
+fn plans_do_not_outlive_their_table() {
+    let mut cache = FlowCache::default();
+    let key = FlowKey {
+        ingress: NODE,
+        source: "10.2.0.9".parse().unwrap(),
+        destination: "10.1.0.5".parse().unwrap(),
+    };
+    assert_eq!(cache.verdict(&key, &table()), Verdict::Deliver);
+    let empty = CompiledTable::default();
+    assert_eq!(cache.verdict(&key, &empty), Verdict::Deliver, "replayed");
+    cache.invalidate();
+    assert_eq!(
+        cache.verdict(&key, &empty),
+        Verdict::Drop(DropReason::SourceNotAllowed)
+    );
+}

@@ -1,0 +1,181 @@
+//! What a lane counts: atomics in blocks that only the lane writes, summed by whoever asks.
+
+use crate::drop::DropCounters;
+use crate::path::loss::Ratios;
+use crate::path::stamp::RoundTrips;
+use crate::stats::{PeerState, PeerStats, RTT_BUCKETS, RttHistogram, Stats};
+use crate::table::PeerId;
+use arc_swap::ArcSwap;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A number that one thread writes and others read.
+#[derive(Debug, Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(super) fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed) + n, Relaxed);
+    }
+
+    pub(super) fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    /// Durations are stored one nanosecond up, so that zero means none.
+    fn set_duration(&self, duration: Option<Duration>) {
+        self.set(duration.map_or(0, |d| d.as_nanos() as u64 + 1));
+    }
+
+    fn duration(&self) -> Option<Duration> {
+        self.get().checked_sub(1).map(Duration::from_nanos)
+    }
+}
+
+/// One peer's block.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(super) struct PeerCounters {
+    pub(super) tx_bytes: Counter,
+    pub(super) rx_bytes: Counter,
+    pub(super) tx_packets: Counter,
+    pub(super) rx_packets: Counter,
+    pub(super) probes_sent: Counter,
+    pub(super) probes_lost: Counter,
+    state: Counter,
+    established: Counter,
+    rtt: [Counter; 4],
+    loss: [Counter; 2],
+    histogram: [Counter; RTT_BUCKETS],
+    rtt_sum_us: Counter,
+    /// Written when the endpoint moves, which is rare.
+    endpoint: Mutex<Option<SocketAddr>>,
+}
+
+impl PeerCounters {
+    pub(super) fn set_state(&self, state: PeerState) {
+        self.state.set(match state {
+            PeerState::Connecting => 0,
+            PeerState::Up => 1,
+            PeerState::Down => 2,
+        });
+    }
+
+    /// `since_start`: when the handshake completed, from the lane's beginning.
+    pub(super) fn set_established(&self, since_start: Duration) {
+        self.established.set_duration(Some(since_start));
+    }
+
+    pub(super) fn set_endpoint(&self, endpoint: Option<SocketAddr>) {
+        *self.endpoint.lock().unwrap_or_else(PoisonError::into_inner) = endpoint;
+    }
+
+    pub(super) fn set_loss(&self, loss: Ratios) {
+        self.loss[0].set(loss.outbound.to_bits());
+        self.loss[1].set(loss.inbound.to_bits());
+    }
+
+    pub(super) fn handle_round_trip(&self, rtt: Duration, trips: &RoundTrips) {
+        self.histogram[RttHistogram::bucket(rtt)].add(1);
+        self.rtt_sum_us.add(rtt.as_micros() as u64);
+        let figures = [trips.smoothed, trips.last, trips.min, trips.jitter];
+        for (counter, figure) in self.rtt.iter().zip(figures) {
+            counter.set_duration(figure);
+        }
+    }
+
+    fn snapshot(&self, since_start: Duration) -> PeerStats {
+        PeerStats {
+            state: match self.state.get() {
+                0 => PeerState::Connecting,
+                1 => PeerState::Up,
+                _ => PeerState::Down,
+            },
+            endpoint: *self.endpoint.lock().unwrap_or_else(PoisonError::into_inner),
+            last_handshake: self
+                .established
+                .duration()
+                .map(|at| since_start.saturating_sub(at)),
+            tx_bytes: self.tx_bytes.get(),
+            rx_bytes: self.rx_bytes.get(),
+            tx_packets: self.tx_packets.get(),
+            rx_packets: self.rx_packets.get(),
+            rtt: self.rtt[0].duration(),
+            rtt_last: self.rtt[1].duration(),
+            rtt_min: self.rtt[2].duration(),
+            jitter: self.rtt[3].duration(),
+            rtt_histogram: RttHistogram {
+                counts: std::array::from_fn(|i| self.histogram[i].get()),
+                sum_us: self.rtt_sum_us.get(),
+            },
+            loss_out: f64::from_bits(self.loss[0].get()),
+            loss_in: f64::from_bits(self.loss[1].get()),
+            probes_sent: self.probes_sent.get(),
+            probes_lost: self.probes_lost.get(),
+            mtu: 0,
+        }
+    }
+}
+
+/// All that one lane counts.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct LaneCounters {
+    /// Dropped packets.
+    pub drops: DropCounters,
+    pub(super) handshakes_started: Counter,
+    pub(super) handshakes_completed: Counter,
+    pub(super) pending_bytes: Counter,
+    pub(super) start: Instant,
+    pub(super) peers: ArcSwap<BTreeMap<PeerId, Arc<PeerCounters>>>,
+}
+
+impl LaneCounters {
+    /// Counters of a lane that begins at `start`.
+    pub fn new(start: Instant) -> LaneCounters {
+        LaneCounters {
+            drops: DropCounters::default(),
+            handshakes_started: Counter::default(),
+            handshakes_completed: Counter::default(),
+            pending_bytes: Counter::default(),
+            start,
+            peers: ArcSwap::default(),
+        }
+    }
+
+    /// Adds what this lane counted to `stats`. Numbers add up over lanes; the path figures of a peer are lane 0's, which
+    /// is the one that probes: call it first.
+    pub fn add_to(&self, stats: &mut Stats, now: Instant) {
+        self.drops.add_to(&mut stats.drops);
+        stats.handshakes_started += self.handshakes_started.get();
+        stats.handshakes_completed += self.handshakes_completed.get();
+        stats.pending_bytes += self.pending_bytes.get();
+        let since_start = now.saturating_duration_since(self.start);
+        for (id, counters) in self.peers.load().iter() {
+            let more = counters.snapshot(since_start);
+            match stats.peers.get_mut(id) {
+                None => drop(stats.peers.insert(*id, more)),
+                Some(sum) => {
+                    sum.tx_bytes += more.tx_bytes;
+                    sum.rx_bytes += more.rx_bytes;
+                    sum.tx_packets += more.tx_packets;
+                    sum.rx_packets += more.rx_packets;
+                }
+            }
+        }
+    }
+
+    /// What this lane alone counted.
+    pub fn snapshot(&self, now: Instant) -> Stats {
+        let mut stats = Stats::default();
+        self.add_to(&mut stats, now);
+        stats
+    }
+}

@@ -1,0 +1,231 @@
+//! A datagram to its tunnel, the checks on what was inside, and where it goes from there.
+
+use super::engine::{EngineEvent, LaneEngine};
+use super::tunnels::Newness;
+use crate::batch::{Datagram, Endpoint, SendBatch, WriteBatch};
+use crate::demux::{Class, Message, classify};
+use crate::drop::DropReason;
+use crate::flow::{FlowKey, Ingress, Verdict};
+use crate::packet::udp::{self, UdpV6};
+use crate::packet::{Packet, decrement_hop_limit, ipv6};
+use crate::path::stamp;
+use crate::tunnel::{HANDSHAKE, OVERHEAD, Opened, Rejected, Seal, counter, receiver_index};
+use std::net::IpAddr;
+use std::time::Instant;
+
+impl From<Rejected> for DropReason {
+    fn from(rejected: Rejected) -> DropReason {
+        match rejected {
+            Rejected::Replayed => DropReason::Replayed,
+            Rejected::Unauthentic => DropReason::Unauthentic,
+            Rejected::NoSession => DropReason::SessionExpired,
+            Rejected::Handshake => DropReason::HandshakeRejected,
+        }
+    }
+}
+
+impl<S: Seal> LaneEngine<S> {
+    /// Takes one WireGuard datagram (one segment of a GRO batch). Data is opened and checked at once; packets for this host
+    /// go to `write`, answers and packets for own clients to `send`. Handshake messages wait for
+    /// [`LaneEngine::handle_timeout`].
+    pub fn handle_inbound(
+        &mut self,
+        datagram: Datagram<'_>,
+        now: Instant,
+        write: &mut WriteBatch,
+        send: &mut SendBatch,
+    ) {
+        match classify(datagram.payload) {
+            Class::WireGuard(Message::Data) => self.handle_data(datagram, now, write, send),
+            Class::WireGuard(Message::Cookie) => self.handle_cookie(datagram, now),
+            Class::WireGuard(message) => self.handle_handshake(message, datagram, now, send),
+            Class::Quic | Class::Garbage => self.dropped(DropReason::Garbage),
+        }
+    }
+
+    fn handle_data(
+        &mut self,
+        datagram: Datagram<'_>,
+        now: Instant,
+        write: &mut WriteBatch,
+        send: &mut SendBatch,
+    ) {
+        let (payload, from) = (datagram.payload, datagram.reply_to());
+        let index = receiver_index(Message::Data, payload);
+        let found = self.tunnels.find_mut(index);
+        let Some((slot, tunnel)) = found else {
+            return self.dropped(DropReason::UnknownIndex);
+        };
+        let peer = tunnel.peer;
+        let out = write.reserve(HANDSHAKE.max(payload.len()));
+        let opened = tunnel
+            .seal
+            .open(Message::Data, payload, from.remote.ip(), out, now);
+        let len = match opened {
+            // All that was sealed, padding included: what is malformed is for our own parser to say.
+            Opened::Packet | Opened::Malformed => payload.len() - OVERHEAD,
+            Opened::Keepalive => 0,
+            Opened::Rejected(rejected) => return self.dropped(rejected.into()),
+            // No data packet gives one of these.
+            Opened::Respond { .. } | Opened::Established { .. } | Opened::Cookie => return,
+        };
+        let newness = tunnel.note(index, counter(payload));
+        self.peers[peer as usize]
+            .counters
+            .rx_bytes
+            .add(payload.len() as u64);
+        self.handle_authentic(slot, newness, from, now, send);
+        if len > 0 {
+            self.handle_inner(peer, len, now, write, send);
+        }
+    }
+
+    /// A packet that proves who sent it: the only thing that moves an endpoint or proves life.
+    fn handle_authentic(
+        &mut self,
+        slot: u32,
+        newness: Newness,
+        from: Endpoint,
+        now: Instant,
+        send: &mut SendBatch,
+    ) {
+        let Some(tunnel) = self.tunnels.get_mut(slot) else {
+            return;
+        };
+        let peer = tunnel.peer;
+        let state = &mut self.peers[peer as usize];
+        state.health.handle_heard(now);
+        let moved = if newness == Newness::Late {
+            None
+        } else {
+            state.endpoints.handle_data(from)
+        };
+        let confirmed = newness == Newness::Session && std::mem::take(&mut tunnel.answered);
+        if confirmed || !tunnel.live {
+            self.handle_session(slot, now, send);
+        }
+        if let Some(before) = moved {
+            let state = &self.peers[peer as usize];
+            state.counters.set_endpoint(Some(from.remote));
+            let event = EngineEvent::EndpointMoved {
+                peer: state.id,
+                from: before,
+                to: from.remote,
+            };
+            self.tell(event);
+        }
+    }
+
+    /// `len` bytes of decrypted packet stand where `write` reserves next.
+    fn handle_inner(
+        &mut self,
+        peer: u32,
+        len: usize,
+        now: Instant,
+        write: &mut WriteBatch,
+        send: &mut SendBatch,
+    ) {
+        let bytes = write.reserve(len);
+        let packet = match Packet::parse(bytes) {
+            Ok(packet) => packet,
+            Err(malformed) => return self.dropped(malformed.into()),
+        };
+        if self.is_probe(&packet) {
+            return self.handle_probe(peer, &packet, now, send);
+        }
+        let key = FlowKey {
+            ingress: Ingress::Peer(peer),
+            source: packet.source,
+            destination: packet.destination,
+        };
+        let len = packet.bytes.len();
+        let verdict = self.flows.verdict(&key, &self.table);
+        if let Verdict::Drop(reason) = verdict {
+            return self.dropped(reason);
+        }
+        let state = &mut self.peers[peer as usize];
+        state.counters.rx_packets.add(1);
+        if let Some(sooner) = state.note_data(now) {
+            self.wake(peer, sooner);
+        }
+        match verdict {
+            Verdict::Tunnel(onward) => {
+                if decrement_hop_limit(bytes).is_none() {
+                    return self.dropped(DropReason::HopLimit);
+                }
+                self.transmit(onward, &bytes[..len], now, send);
+            }
+            Verdict::Deliver => write.commit(len),
+            Verdict::Drop(_) => {}
+        }
+    }
+
+    /// Whether a packet is for the lane itself: to a probe port of our mesh address.
+    fn is_probe(&self, packet: &Packet<'_>) -> bool {
+        let IpAddr::V6(destination) = packet.destination else {
+            return false;
+        };
+        Some(destination) == self.table.mesh_address()
+            && udp::ports(packet).is_some_and(|(from, to)| {
+                to == stamp::PORT || (from, to) == (stamp::PORT, stamp::SENDER_PORT)
+            })
+    }
+
+    fn handle_probe(&mut self, peer: u32, packet: &Packet<'_>, now: Instant, send: &mut SendBatch) {
+        let address = self.peers[peer as usize].mesh_address;
+        let datagram = udp::parse_v6(packet).filter(|udp| Some(udp.from.address) == address);
+        let handled = match datagram {
+            Some(udp) if udp.to.port == stamp::PORT => self.reflect(peer, &udp, packet.bytes, now, send),
+            Some(udp) => self.handle_answer(peer, udp.payload, now),
+            None => false,
+        };
+        if !handled {
+            self.dropped(DropReason::BadProbe);
+        }
+    }
+
+    fn reflect(
+        &mut self,
+        peer: u32,
+        probe: &UdpV6<'_>,
+        packet: &[u8],
+        now: Instant,
+        send: &mut SendBatch,
+    ) -> bool {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let reflector = &mut self.peers[peer as usize].reflector;
+        let answer = reflector.reflect(probe, ipv6::hop_limit(packet), &self.clock, now, &mut scratch);
+        if let Some(len) = answer {
+            self.seal(peer, &scratch[..len], now, send);
+        }
+        self.scratch = scratch;
+        answer.is_some()
+    }
+
+    fn handle_answer(&mut self, peer: u32, payload: &[u8], now: Instant) -> bool {
+        let state = &mut self.peers[peer as usize];
+        let Some(measured) = state.sender.handle_reply(payload, now) else {
+            return false;
+        };
+        state
+            .counters
+            .handle_round_trip(measured.rtt, &state.sender.round_trips);
+        let up = state.health.handle_answer(now).is_some();
+        if up {
+            state.counters.set_state(state.health.state());
+            // The path works again: what a dead one began is no longer needed.
+            state.driver.rest();
+        }
+        let id = state.id;
+        if up {
+            self.tell(EngineEvent::PeerUp { peer: id });
+        }
+        if let Some(id) = measured.ping {
+            self.tell(EngineEvent::Pong {
+                id,
+                rtt: measured.rtt,
+            });
+        }
+        true
+    }
+}

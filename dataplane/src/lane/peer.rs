@@ -1,0 +1,143 @@
+//! One peer as a lane sees it.
+
+use super::counters::PeerCounters;
+use super::engine::KeyPair;
+use super::tunnels::Tunnels;
+use crate::path::endpoints::Endpoints;
+use crate::path::health::Health;
+use crate::path::stamp::{Reflector, Sender};
+use crate::stats::PeerState as State;
+use crate::table::{PeerId, PeerKind};
+use crate::tunnel::Seal;
+use crate::tunnel::handshake::{Driver, Side};
+use crate::tunnel::pending::Pending;
+use std::collections::VecDeque;
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use zeroize::Zeroizing;
+
+/// Probes on a path that carries traffic, or that misses answers.
+pub(super) const PROBE_BUSY: Duration = Duration::from_millis(100);
+
+/// Probes on an idle path.
+pub(super) const PROBE_IDLE: Duration = Duration::from_secs(1);
+
+/// How long after its last packet a path still carries traffic.
+const BUSY: Duration = Duration::from_secs(1);
+
+/// The tunnel that should be.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub(super) pair: KeyPair,
+    pub(super) preshared_key: Option<Zeroizing<[u8; 32]>>,
+}
+
+impl Wanted {
+    /// Both ends compare the same two keys, so that each knows which of them it is.
+    pub(super) fn side(&self, kind: PeerKind) -> Side {
+        match kind {
+            PeerKind::Client => Side::Client,
+            PeerKind::Node if self.pair.0 < self.pair.1 => Side::Lower,
+            PeerKind::Node => Side::Higher,
+        }
+    }
+}
+
+/// A tunnel under keys that are no longer current; packets still come through it for a while.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Old {
+    pub(super) slot: u32,
+    /// Set when the new tunnel has its session.
+    pub(super) until: Option<Instant>,
+}
+
+pub(super) struct PeerState {
+    pub(super) id: PeerId,
+    pub(super) kind: PeerKind,
+    pub(super) mesh_address: Option<Ipv6Addr>,
+    pub(super) keepalive: Option<Duration>,
+    pub(super) wanted: Option<Wanted>,
+    pub(super) driver: Driver,
+    pub(super) last_initiation: Option<Instant>,
+    pub(super) current: Option<u32>,
+    pub(super) old: Option<Old>,
+    pub(super) endpoints: Endpoints,
+    pub(super) pending: Pending,
+    pub(super) sender: Sender,
+    pub(super) reflector: Reflector,
+    pub(super) health: Health,
+    pub(super) pings: VecDeque<u32>,
+    pub(super) next_probe: Instant,
+    pub(super) last_data: Option<Instant>,
+    pub(super) last_sent: Option<Instant>,
+    pub(super) due: Instant,
+    pub(super) counters: Arc<PeerCounters>,
+}
+
+impl PeerState {
+    pub(super) fn new(id: PeerId, kind: PeerKind, now: Instant) -> PeerState {
+        PeerState {
+            id,
+            kind,
+            mesh_address: None,
+            keepalive: None,
+            wanted: None,
+            driver: Driver::new(Side::Client),
+            last_initiation: None,
+            current: None,
+            old: None,
+            endpoints: Endpoints::default(),
+            pending: Pending::default(),
+            sender: Sender::new(now),
+            reflector: Reflector::default(),
+            health: Health::new(now),
+            pings: VecDeque::new(),
+            next_probe: now,
+            last_data: None,
+            last_sent: None,
+            due: now,
+            counters: Arc::default(),
+        }
+    }
+
+    /// The tunnel to seal with: the new one as soon as it has a session.
+    pub(super) fn sending<S: Seal>(&self, tunnels: &Tunnels<S>) -> Option<u32> {
+        let old = self.old.map(|old| old.slot);
+        self.current
+            .into_iter()
+            .chain(old)
+            .find(|slot| tunnels.is_live(*slot))
+    }
+
+    pub(super) fn is_busy(&self, now: Instant) -> bool {
+        self.last_data
+            .is_some_and(|at| now.saturating_duration_since(at) < BUSY)
+    }
+
+    pub(super) fn probe_interval(&self, now: Instant) -> Duration {
+        let close = self.is_busy(now) || self.health.is_suspect();
+        if close && self.health.state() == State::Up {
+            PROBE_BUSY
+        } else {
+            PROBE_IDLE
+        }
+    }
+
+    /// A packet with payload passed, either way. Returns when the next probe is due if that is sooner than it was.
+    pub(super) fn note_data(&mut self, now: Instant) -> Option<Instant> {
+        let was_busy = self.is_busy(now);
+        self.last_data = Some(now);
+        let sooner = now + PROBE_BUSY;
+        if was_busy || self.next_probe <= sooner || self.kind == PeerKind::Client {
+            return None;
+        }
+        self.next_probe = sooner;
+        Some(sooner)
+    }
+
+    pub(super) fn note_sent(&mut self, bytes: usize, now: Instant) {
+        self.last_sent = Some(now);
+        self.counters.tx_bytes.add(bytes as u64);
+    }
+}

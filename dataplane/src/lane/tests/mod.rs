@@ -1,0 +1,9 @@
+//! Engine against engine, bytes in and bytes out; through real WireGuard, except where virtual hours pass.
+
+mod clients;
+mod epochs;
+mod forwarding;
+mod hostile;
+mod net;
+mod probes;
+mod sessions;

@@ -1,0 +1,220 @@
+//! All that happens because time passes.
+
+use super::engine::{EngineEvent, LaneEngine};
+use super::peer::PROBE_IDLE;
+use crate::batch::SendBatch;
+use crate::drop::DropReason;
+use crate::path::health::Transition;
+use crate::stats::PeerState;
+use crate::table::PeerKind;
+use crate::tunnel::{HANDSHAKE, Seal, Ticked};
+use std::time::{Duration, Instant};
+
+/// The tunnels' own timers want to run this often.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Woken this late, we slept or were starved: what seems missing may be our own doing.
+const STALL: Duration = Duration::from_millis(100);
+
+/// Initiations begun in one turn: half a millisecond each.
+const INITIATIONS: usize = 8;
+
+/// While a path is down, handshakes look for the peer elsewhere this often.
+const SEARCH: Duration = Duration::from_secs(5);
+
+impl<S: Seal> LaneEngine<S> {
+    /// Does what is due: takes handshake messages that wait, and runs the timers of peers.
+    pub fn handle_timeout(&mut self, now: Instant, send: &mut SendBatch) {
+        self.detect_stall(now);
+        self.take_handshakes(now, send);
+        if self.deadline.is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        let mut initiations = 0;
+        for peer in 0..self.peers.len() as u32 {
+            if self.peers[peer as usize].due <= now {
+                self.run_peer(peer, &mut initiations, now, send);
+            }
+        }
+        self.deadline = self.peers.iter().map(|p| p.due).min();
+    }
+
+    fn detect_stall(&mut self, now: Instant) {
+        let Some(late) = self.deadline.and_then(|at| now.checked_duration_since(at)) else {
+            return;
+        };
+        if late <= STALL {
+            return;
+        }
+        for state in &mut self.peers {
+            state.sender.restart();
+            state.health.handle_stall(now);
+        }
+        self.tell(EngineEvent::LocalStall { late });
+    }
+
+    fn run_peer(&mut self, peer: u32, initiations: &mut usize, now: Instant, send: &mut SendBatch) {
+        self.tick_tunnels(peer, now, send);
+        self.expire_pending(peer, now);
+        self.judge(peer, now);
+        self.probe(peer, now, send);
+        self.keep_alive(peer, now, send);
+        let state = &mut self.peers[peer as usize];
+        if state.kind == PeerKind::Client
+            && state.pending.is_empty()
+            && state.sending(&self.tunnels).is_none()
+        {
+            state.driver.rest();
+        }
+        if state.driver.is_due(now) && *initiations < INITIATIONS {
+            *initiations += 1;
+            self.initiate(peer, now, send);
+        }
+        let state = &mut self.peers[peer as usize];
+        state.due = next_due(state.driver.poll_timeout(), state.next_probe, now);
+    }
+
+    fn tick_tunnels(&mut self, peer: u32, now: Instant, send: &mut SendBatch) {
+        let state = &self.peers[peer as usize];
+        let (current, old) = (state.current, state.old);
+        for slot in current.into_iter().chain(old.map(|old| old.slot)) {
+            self.tick_tunnel(peer, slot, now, send);
+        }
+        if let Some(old) = old
+            && (!self.tunnels.is_live(old.slot) || old.until.is_some_and(|until| until <= now))
+            && self.peers[peer as usize]
+                .current
+                .is_some_and(|slot| self.tunnels.is_live(slot))
+        {
+            self.tunnels.remove(old.slot);
+            self.peers[peer as usize].old = None;
+        }
+    }
+
+    fn tick_tunnel(&mut self, peer: u32, slot: u32, now: Instant, send: &mut SendBatch) {
+        let Some(tunnel) = self.tunnels.get_mut(slot) else {
+            return;
+        };
+        let mut message = [0; HANDSHAKE];
+        let ticked = tunnel.seal.tick(&mut message, now);
+        tunnel.live = tunnel.seal.has_session(now);
+        let live = tunnel.live;
+        let state = &mut self.peers[peer as usize];
+        let current = state.current == Some(slot);
+        if current && !live {
+            state.driver.handle_expired();
+        }
+        match ticked {
+            Ticked::Idle => {}
+            Ticked::Keepalive { len } => {
+                if let Some(to) = state.endpoints.current() {
+                    send.push(to, &message[..len]);
+                    state.note_sent(len, now);
+                }
+            }
+            Ticked::Initiation { len } => {
+                // Its own view of when to begin; one more attempt to us.
+                let alive = state.health.state() != PeerState::Down;
+                state.endpoints.next_targets(state.driver.attempts(), alive);
+                if current {
+                    state.driver.handle_sent(now);
+                }
+                self.counters.handshakes_started.add(1);
+                self.send_to_targets(peer, &message[..len], now, send);
+            }
+        }
+    }
+
+    fn expire_pending(&mut self, peer: u32, now: Instant) {
+        while self.peers[peer as usize]
+            .pending
+            .pop_expired(now, &mut self.budget)
+            .is_some()
+        {
+            self.dropped(DropReason::NoSession);
+        }
+        self.counters.pending_bytes.set(self.budget.used() as u64);
+    }
+
+    fn judge(&mut self, peer: u32, now: Instant) {
+        let state = &mut self.peers[peer as usize];
+        if state.kind == PeerKind::Client || self.lane != 0 {
+            let live = state.current.is_some_and(|slot| self.tunnels.is_live(slot));
+            state.counters.set_state(if live {
+                PeerState::Up
+            } else {
+                PeerState::Connecting
+            });
+            return;
+        }
+        let heard = state.health.is_heard(now);
+        state
+            .counters
+            .probes_lost
+            .add(state.sender.handle_timeout(heard, now) as u64);
+        let loss = state.sender.ratios(now);
+        state.counters.set_loss(loss);
+        let round_trip_loss = 1.0 - (1.0 - loss.outbound) * (1.0 - loss.inbound);
+        let verdict = state.health.handle_timeout(round_trip_loss, now);
+        state.counters.set_state(state.health.state());
+        let searched = state
+            .last_initiation
+            .is_some_and(|at| now.saturating_duration_since(at) < SEARCH);
+        if state.health.state() == PeerState::Down && !searched {
+            state.driver.want(now);
+        }
+        let id = state.id;
+        if let Some(Transition::Down(reason)) = verdict {
+            self.tell(EngineEvent::PeerDown { peer: id, reason });
+        }
+    }
+
+    /// Probes a node if it is time, and once for every ping; wants a session if there is none.
+    fn probe(&mut self, peer: u32, now: Instant, send: &mut SendBatch) {
+        let state = &mut self.peers[peer as usize];
+        let (Some(to), Some(from)) = (state.mesh_address, self.table.mesh_address()) else {
+            state.next_probe = now + PROBE_IDLE;
+            return;
+        };
+        let due = state.next_probe <= now;
+        if state.sending(&self.tunnels).is_none() {
+            if due {
+                state.next_probe = now + PROBE_IDLE;
+            }
+            if (due && self.lane == 0) || !state.pings.is_empty() {
+                state.driver.want(now);
+            }
+            return;
+        }
+        let regular = due && self.lane == 0;
+        let pings = state.pings.len();
+        for i in 0..pings + usize::from(regular) {
+            let state = &mut self.peers[peer as usize];
+            let ping = if i < pings { state.pings.pop_front() } else { None };
+            let probe = state.sender.probe(from, to, ping, &self.clock, now);
+            state.health.handle_probe(now);
+            state.counters.probes_sent.add(1);
+            self.seal(peer, &probe, now, send);
+        }
+        let state = &mut self.peers[peer as usize];
+        if due {
+            state.next_probe = now + state.probe_interval(now);
+        }
+    }
+
+    fn keep_alive(&mut self, peer: u32, now: Instant, send: &mut SendBatch) {
+        let state = &self.peers[peer as usize];
+        let Some(interval) = state.keepalive else { return };
+        let quiet = state
+            .last_sent
+            .is_none_or(|at| now.saturating_duration_since(at) >= interval);
+        if quiet && state.sending(&self.tunnels).is_some() {
+            self.seal(peer, &[], now, send);
+        }
+    }
+}
+
+fn next_due(driver: Option<Instant>, probe: Instant, now: Instant) -> Instant {
+    let due = (now + TICK).min(probe);
+    driver.map_or(due, |at| due.min(at))
+}
