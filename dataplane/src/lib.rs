@@ -30,6 +30,7 @@ pub mod stats;
 mod sys;
 pub mod table;
 pub mod tunnel;
+pub mod uapi;
 mod underlay;
 
 pub use batch::{Datagram, Endpoint, SendBatch, WriteBatch};

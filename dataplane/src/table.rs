@@ -5,6 +5,7 @@
 
 use crate::lpm::{LongestPrefix, PrefixSet};
 use ipnet::IpNet;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -110,8 +111,8 @@ impl Table {
         let mut index = BTreeMap::new();
         let mut peers = Vec::with_capacity(self.peers.len());
         for peer in self.peers {
-            if !index.contains_key(&peer.id) {
-                index.insert(peer.id, peers.len() as u32);
+            if let Entry::Vacant(free) = index.entry(peer.id) {
+                free.insert(peers.len() as u32);
                 peers.push(CompiledPeer::new(peer));
             }
         }

@@ -229,10 +229,9 @@ impl<S: Seal> Net<S> {
                 .first_entry()
                 .filter(|f| f.key().0 <= self.now)
                 .map(|f| f.remove());
-            if let Some(flight) = arrived {
-                if let Some(n) = self.nodes.iter().position(|node| node.address == flight.to) {
-                    self.inject(n, flight.from, &flight.payload);
-                }
+            let target = |flight: &Flight| self.nodes.iter().position(|node| node.address == flight.to);
+            if let Some((n, flight)) = arrived.and_then(|flight| Some((target(&flight)?, flight))) {
+                self.inject(n, flight.from, &flight.payload);
             }
             for n in 0..self.nodes.len() {
                 self.settle(n);
