@@ -2,23 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::drop::DropCounters;
 use crate::error::{PingError, StartError, TunError};
 use crate::event::DataplaneEvent;
 use crate::interface::{Interface, TunConfig, TunInfo};
 use crate::lane::command::{Command, Commander, commands};
-use crate::lane::{Lane, LaneEngine, LaneIo, MAX_SOCKETS};
+use crate::lane::counters::LaneCounters;
+use crate::lane::engine::{EngineConfig, LaneEngine};
+use crate::lane::{Lane, LaneIo, MAX_SOCKETS};
+use crate::path::stamp::NtpClock;
 use crate::stats::Stats;
 use crate::table::{CompiledTable, PeerId, Table};
 use crate::underlay::{Underlay, UnderlayPort, open_port};
@@ -48,7 +51,7 @@ pub struct Dataplane {
     tables: Arc<ArcSwap<CompiledTable>>,
     interface: Mutex<Option<Interface>>,
     events: Mutex<Option<mpsc::Receiver<DataplaneEvent>>>,
-    drops: Arc<DropCounters>,
+    counters: Arc<LaneCounters>,
 }
 
 struct LaneHandle {
@@ -65,17 +68,18 @@ impl Dataplane {
         if config.listen.len() > MAX_SOCKETS {
             return Err(StartError::TooManyAddresses(config.listen.len()));
         }
+        let now = clock();
         let underlay = Arc::new(Underlay::bind(&config.listen, config.mark)?);
         let local = underlay.local_addr().ok_or(StartError::NoAddress)?;
-        let (port, feeder) = open_port(Arc::clone(&underlay), local, clock());
+        let (port, feeder) = open_port(Arc::clone(&underlay), local, now);
         let (events_in, events) = mpsc::channel(EVENTS);
         let tables = Arc::new(ArcSwap::from_pointee(CompiledTable::default()));
-        let drops = Arc::new(DropCounters::default());
+        let counters = Arc::new(LaneCounters::new(now));
         let (commander, commands, waker) = commands().map_err(StartError::Lane)?;
-        let io = LaneIo::new(Arc::clone(&underlay), feeder, waker, Arc::clone(&drops))
+        let io = LaneIo::new(Arc::clone(&underlay), feeder, waker, Arc::clone(&counters))
             .map_err(StartError::Lane)?;
         let lane = Lane {
-            engine: LaneEngine,
+            engine: LaneEngine::new(engine_config(Arc::clone(&counters), now)),
             io,
             table: tables.load_full(),
             tables: Arc::clone(&tables),
@@ -91,7 +95,7 @@ impl Dataplane {
             tables,
             interface: Mutex::default(),
             events: Mutex::new(Some(events)),
-            drops,
+            counters,
         })
     }
 
@@ -163,7 +167,7 @@ impl Dataplane {
     /// What is, at this moment.
     pub fn stats(&self) -> Stats {
         let mut stats = Stats::default();
-        self.drops.add_to(&mut stats.drops);
+        self.counters.add_to(&mut stats, clock());
         self.port.drops().add_to(&mut stats.drops);
         stats
     }
@@ -242,6 +246,21 @@ fn spawn(index: u8, lane: Lane) -> io::Result<JoinHandle<()>> {
                 tracing::debug!("nobody listens: `answers` will tell");
             }
         })
+}
+
+fn engine_config(counters: Arc<LaneCounters>, now: Instant) -> EngineConfig {
+    #[expect(clippy::disallowed_methods, reason = "the shell is where time enters")]
+    let since_1970 = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    EngineConfig {
+        lane: 0,
+        lanes: 1,
+        // The hasher's keys come from the kernel's random source.
+        seed: RandomState::new().build_hasher().finish() as u32,
+        clock: NtpClock::new(now, since_1970),
+        counters,
+    }
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
+use crate::lane::engine::PingRefused;
+
 /// The process that has what we want.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
@@ -128,9 +130,6 @@ pub enum PingError {
     /// The peer takes no probes: it is a stock WireGuard client.
     #[error("a client does not answer probes: ping its address instead")]
     NotProbed,
-    /// There is no session yet.
-    #[error("no session with this peer yet")]
-    NoSession,
     /// No answer came in time.
     #[error("no answer in time")]
     TimedOut,
@@ -140,4 +139,14 @@ pub enum PingError {
     /// The lane is gone.
     #[error("the data plane has stopped")]
     Stopped,
+}
+
+impl From<PingRefused> for PingError {
+    fn from(refused: PingRefused) -> PingError {
+        match refused {
+            PingRefused::UnknownPeer => PingError::UnknownPeer,
+            PingRefused::NotProbed => PingError::NotProbed,
+            PingRefused::TooMany => PingError::TooMany,
+        }
+    }
 }

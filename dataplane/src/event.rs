@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::path::health::DownReason;
 use crate::table::PeerId;
 
 /// Something happened. Events are a courtesy: when nobody reads them the newest are dropped and counted.
@@ -19,7 +20,7 @@ pub enum DataplaneEvent {
         /// Who.
         peer: PeerId,
         /// Why we think so.
-        reason: &'static str,
+        reason: DownReason,
     },
     /// An authenticated packet came from another address: answers go there now.
     EndpointMoved {

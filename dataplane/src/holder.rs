@@ -9,7 +9,7 @@ use crate::error::Holder;
 
 /// The process with a UDP socket bound to `port`, in this network namespace.
 pub(crate) fn of_udp_port(port: u16) -> Option<Holder> {
-    let inode = ["/proc/net/udp", "/proc/net/udp6"]
+    let inode = ["/proc/thread-self/net/udp", "/proc/thread-self/net/udp6"]
         .iter()
         .filter_map(|table| fs::read_to_string(table).ok())
         .find_map(|table| socket_inode(&table, port))?;
@@ -21,7 +21,10 @@ pub(crate) fn of_udp_port(port: u16) -> Option<Holder> {
 
 /// The process that owns a queue of the TUN interface `name`.
 pub(crate) fn of_tun(name: &str) -> Option<Holder> {
-    processes().find(|pid| holds_tun(*pid, name)).map(holder)
+    let here = fs::read_link("/proc/thread-self/ns/net").ok()?;
+    processes()
+        .find(|pid| holds_tun(*pid, name) && is_in(*pid, &here))
+        .map(holder)
 }
 
 /// Finds the inode of the socket bound to `port` in the text of /proc/net/udp (proc(5)).
@@ -58,6 +61,12 @@ fn holds_tun(pid: u32, name: &str) -> bool {
             fs::read_to_string(format!("/proc/{pid}/fdinfo/{}", entry.file_name()?.to_str()?)).ok()
         })
         .any(|info| is_queue_of(&info, name))
+}
+
+/// Whether a thread of the process is in the network namespace `here`: interface names count within one.
+fn is_in(pid: u32, here: &Path) -> bool {
+    entries(Path::new(&format!("/proc/{pid}/task")))
+        .any(|task| fs::read_link(task.join("ns/net")).is_ok_and(|namespace| namespace == here))
 }
 
 fn holder(pid: u32) -> Holder {

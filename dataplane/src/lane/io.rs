@@ -13,11 +13,12 @@ use rustix::event::{Timespec, epoll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 
-use super::LaneEngine;
 use super::command::Waker;
+use super::counters::LaneCounters;
+use super::engine::LaneEngine;
 use crate::batch::{Datagram, SendBatch, WriteBatch};
 use crate::demux::{Class, classify};
-use crate::drop::{DropCounters, DropReason};
+use crate::drop::DropReason;
 use crate::interface::TunQueue;
 use crate::offload;
 use crate::sys::VNET_HEADER;
@@ -70,7 +71,7 @@ pub(crate) struct LaneIo {
     receive: ReceiveBatch,
     pub(crate) send: SendBatch,
     write: WriteBatch,
-    drops: Arc<DropCounters>,
+    counters: Arc<LaneCounters>,
 }
 
 impl LaneIo {
@@ -78,7 +79,7 @@ impl LaneIo {
         underlay: Arc<Underlay>,
         feeder: PortFeeder,
         waker: Arc<Waker>,
-        drops: Arc<DropCounters>,
+        counters: Arc<LaneCounters>,
     ) -> io::Result<LaneIo> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         watch(&epoll, &*waker, WAKE)?;
@@ -95,7 +96,7 @@ impl LaneIo {
             receive: ReceiveBatch::new(),
             send: SendBatch::with_capacity(2 * FLUSH_AT),
             write: WriteBatch::with_capacity(2 * FLUSH_AT),
-            drops,
+            counters,
         })
     }
 
@@ -158,7 +159,7 @@ impl LaneIo {
             };
             let seal = |packet: &[u8]| engine.handle_outbound(packet, now, &mut self.send);
             if let Err(reason) = offload::for_each_packet(&mut self.frame[..length], seal) {
-                self.drops.count(reason);
+                self.counters.drops.count(reason);
             }
             if self.send.bytes() >= FLUSH_AT {
                 self.flush_send();
@@ -211,7 +212,7 @@ impl LaneIo {
                     self.feeder
                         .feed(&datagram, table.is_member_address(datagram.source.ip()), now)
                 }
-                Class::Garbage => self.drops.count(DropReason::Garbage),
+                Class::Garbage => self.counters.drops.count(DropReason::Garbage),
             }
         }
     }
@@ -231,7 +232,7 @@ impl LaneIo {
                 segment_size: (run.count() > 1).then_some(run.segment_size),
                 src_ip: run.to.local,
             });
-            (0..lost).for_each(|_| self.drops.count(DropReason::UdpSendFailed));
+            (0..lost).for_each(|_| self.counters.drops.count(DropReason::UdpSendFailed));
         }
         self.send.clear();
     }
@@ -243,7 +244,7 @@ impl LaneIo {
                 None => Some(DropReason::NoTun),
             };
             if let Some(reason) = reason {
-                self.drops.count(reason);
+                self.counters.drops.count(reason);
             }
         }
         self.write.clear();

@@ -3,11 +3,11 @@
 //! ```text
 //!        ┌─────────── wait: TUN, sockets, commands, or the engine's next timer ◄────────────┐
 //!        ▼                                                                                  │
-//!   commands, new table ─► sockets ─► engine ─► TUN ─► engine ─► timers ─► flush ─► events ─┘
+//!   new table, commands ─► sockets ─► engine ─► TUN ─► engine ─► timers ─► flush ─► events ─┘
 //! ```
 //!
 //! Nothing is locked on the packet path: tables come as snapshots between two batches, commands over
-//! a bounded queue, and events leave over another.
+//! a bounded queue, and events leave over another. This file and [`io`] are the shell; the engine is pure.
 
 pub(crate) mod command;
 pub mod counters;
@@ -16,7 +16,6 @@ mod handshakes;
 mod inbound;
 mod inbox;
 mod io;
-mod no_engine;
 mod outbound;
 mod peer;
 mod reconcile;
@@ -37,9 +36,8 @@ use crate::error::PingError;
 use crate::event::DataplaneEvent;
 use crate::table::{CompiledTable, PeerId};
 use command::Command;
+use engine::{EngineEvent, LaneEngine};
 pub(crate) use io::{LaneIo, MAX_SOCKETS};
-pub(crate) use no_engine::LaneEngine;
-use no_engine::Pong;
 
 /// Pings that may wait for an answer.
 const MAX_PINGS: usize = 1_024;
@@ -64,10 +62,10 @@ impl Lane {
             let now = clock();
             let ready = self.io.wait(self.patience(now))?;
             let now = clock();
+            self.take_table(now);
             if ready.command && self.handle_commands(now)?.is_break() {
                 return Ok(());
             }
-            self.take_table(now);
             for socket in ready.sockets() {
                 self.io.receive(socket, &self.table, &mut self.engine, now);
             }
@@ -110,8 +108,7 @@ impl Lane {
         let newest = self.tables.load();
         if !Arc::ptr_eq(&newest, &self.table) {
             self.table = Arc::clone(&newest);
-            self.engine
-                .handle_table(Arc::clone(&newest), now, &mut self.io.send);
+            self.engine.handle_table(Arc::clone(&newest), now);
         }
     }
 
@@ -120,18 +117,30 @@ impl Lane {
         if self.pings.len() >= MAX_PINGS {
             return answer(reply, Err(PingError::TooMany));
         }
-        match self.engine.ping(peer, now, &mut self.io.send) {
+        match self.engine.ping(peer, now) {
             Ok(id) => drop(self.pings.insert(id, reply)),
-            Err(error) => answer(reply, Err(error)),
+            Err(refused) => answer(reply, Err(refused.into())),
         }
     }
 
     /// Passes on what the engine noticed.
     fn report(&mut self) {
-        while let Some(Pong { id, rtt }) = self.engine.poll_event() {
-            if let Some(reply) = self.pings.remove(&id) {
-                answer(reply, Ok(rtt));
-            }
+        while let Some(event) = self.engine.poll_event() {
+            let event = match event {
+                EngineEvent::Pong { id, rtt } => {
+                    if let Some(reply) = self.pings.remove(&id) {
+                        answer(reply, Ok(rtt));
+                    }
+                    continue;
+                }
+                EngineEvent::PeerUp { peer } => DataplaneEvent::PeerUp { peer },
+                EngineEvent::PeerDown { peer, reason } => DataplaneEvent::PeerDown { peer, reason },
+                EngineEvent::EndpointMoved { peer, from, to } => {
+                    DataplaneEvent::EndpointMoved { peer, from, to }
+                }
+                EngineEvent::LocalStall { late } => DataplaneEvent::LocalStall { late },
+            };
+            self.tell(event);
         }
     }
 

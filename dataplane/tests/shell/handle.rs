@@ -2,23 +2,22 @@
 
 use std::future::poll_fn;
 use std::net::{SocketAddr, UdpSocket};
-use std::time::Duration;
 
+use crate::node::{self, PATIENCE};
 use meshnode_dataplane::{
     Dataplane, DataplaneConfig, DropReason, PingError, ReceivedDatagram, StartError, TunConfig, TunError,
     UnderlayPort,
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
-
 fn started() -> Dataplane {
-    let listen = vec!["127.0.0.1:0".parse().unwrap()];
-    Dataplane::start(DataplaneConfig { listen, mark: 0, lanes: 1 }).unwrap()
+    node::started("127.0.0.1:0", 0)
 }
 
 async fn next(port: &UnderlayPort) -> ReceivedDatagram {
     let received = tokio::time::timeout(PATIENCE, poll_fn(|cx| port.poll_recv(cx))).await;
-    received.expect("nothing arrived").expect("the data plane stopped")
+    received
+        .expect("nothing arrived")
+        .expect("the data plane stopped")
 }
 
 fn address(dataplane: &Dataplane) -> SocketAddr {
@@ -31,7 +30,10 @@ async fn quic_passes_between_two_ports() {
     let (a, b) = (first.port(), second.port());
     a.try_send(b.local_addr(), None, 0, b"\xc0 there");
     let there = next(&b).await;
-    assert_eq!((there.source, &there.payload[..]), (address(&first), &b"\xc0 there"[..]));
+    assert_eq!(
+        (there.source, &there.payload[..]),
+        (address(&first), &b"\xc0 there"[..])
+    );
     b.try_send(there.source, there.local, 0, b"\x40 and back");
     assert_eq!(&next(&a).await.payload[..], b"\x40 and back");
 }
@@ -40,7 +42,13 @@ async fn quic_passes_between_two_ports() {
 async fn garbage_is_counted_and_does_not_reach_quic() {
     let dataplane = started();
     let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
-    for garbage in [&b""[..], b"\x00", b"\x10relay", b"\x04\x00\x00\x00short", b"\x80not quic"] {
+    for garbage in [
+        &b""[..],
+        b"\x00",
+        b"\x10relay",
+        b"\x04\x00\x00\x00short",
+        b"\x80not quic",
+    ] {
         stranger.send_to(garbage, address(&dataplane)).unwrap();
     }
     stranger.send_to(b"\xc0quic", address(&dataplane)).unwrap();
@@ -65,7 +73,10 @@ async fn lane_answers_while_it_turns() {
 #[tokio::test]
 async fn ping_of_nobody_says_so() {
     let dataplane = started();
-    assert_eq!(dataplane.ping([7; 32], PATIENCE).await, Err(PingError::UnknownPeer));
+    assert_eq!(
+        dataplane.ping([7; 32], PATIENCE).await,
+        Err(PingError::UnknownPeer)
+    );
 }
 
 #[test]
@@ -79,15 +90,31 @@ fn events_are_taken_once() {
 fn second_node_on_one_port_is_told_of_the_first() {
     let first = started();
     let listen = first.listen_addrs();
-    let error = Dataplane::start(DataplaneConfig { listen, mark: 0, lanes: 1 }).unwrap_err();
-    let StartError::PortInUse { holder: Some(holder), .. } = error else { panic!("{error}") };
+    let error = Dataplane::start(DataplaneConfig {
+        listen,
+        mark: 0,
+        lanes: 1,
+    })
+    .unwrap_err();
+    let StartError::PortInUse {
+        holder: Some(holder), ..
+    } = error
+    else {
+        panic!("{error}")
+    };
     assert_eq!(holder.pid, std::process::id());
 }
 
 #[test]
 fn impossible_interface_name_is_refused() {
-    let config = TunConfig { name: "mesh/0".into(), mtu: 1420 };
-    assert!(matches!(started().attach_tun(config), Err(TunError::BadName { .. })));
+    let config = TunConfig {
+        name: "mesh/0".into(),
+        mtu: 1420,
+    };
+    assert!(matches!(
+        started().attach_tun(config),
+        Err(TunError::BadName { .. })
+    ));
 }
 
 #[test]
