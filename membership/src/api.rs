@@ -35,14 +35,6 @@ pub struct Timing {
     pub gossip: Option<Duration>,
     /// How long gossip remembers a dead row.
     pub gossip_grace: Duration,
-    /// When an unused QUIC connection closes.
-    pub quic_idle: Duration,
-    /// How long one dialled address has before the next is tried beside it.
-    pub dial_stagger: Duration,
-    /// How long a dial to one node may take in all.
-    pub dial: Duration,
-    /// How long a request to a member may take.
-    pub request: Duration,
     /// How long changes wait for others before the peer cache is saved.
     pub cache_debounce: Duration,
 }
@@ -54,10 +46,6 @@ impl Default for Timing {
             publish: Duration::from_secs(1),
             gossip: None,
             gossip_grace: Duration::from_secs(120),
-            quic_idle: Duration::from_secs(30),
-            dial_stagger: Duration::from_millis(150),
-            dial: Duration::from_secs(8),
-            request: Duration::from_secs(10),
             cache_debounce: Duration::from_secs(2),
         }
     }
@@ -78,6 +66,8 @@ pub struct MembershipConfig {
     pub authority: Option<SigningKey>,
     /// Where to look for members beside those in the cache.
     pub seeds: Vec<SocketAddr>,
+    /// Records that came with the enrolment; empty at a later start.
+    pub first_records: Vec<Bytes>,
     /// This node's software version, as shown to others.
     pub version: String,
     /// Intervals.
@@ -246,6 +236,9 @@ pub enum InviteError {
     /// The token could not be made durable.
     #[error("cannot keep the token in the state directory: {0}")]
     Store(std::io::Error),
+    /// Membership has ended.
+    #[error("membership has stopped; see the log")]
+    Stopped,
 }
 
 /// A grant that could not be made.
@@ -260,6 +253,9 @@ pub enum GrantFailure {
     /// What was asked for is not a sound grant.
     #[error(transparent)]
     Grant(#[from] GrantError),
+    /// Membership has ended.
+    #[error("membership has stopped; see the log")]
+    Stopped,
 }
 
 /// A revocation that could not be made.
@@ -283,6 +279,9 @@ pub enum RevokeError {
     /// It could not be made durable; it was sent nevertheless.
     #[error("the revocation was sent, but could not be kept in the state directory: {0}")]
     Store(std::io::Error),
+    /// Membership has ended.
+    #[error("membership has stopped; see the log")]
+    Stopped,
 }
 
 /// Figures of membership.

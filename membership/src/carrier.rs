@@ -62,7 +62,7 @@ pub(crate) enum CarrierEvent {
     /// A connection to a member stands.
     Connected { node: NodeId, remote: SocketAddr, dialled: bool },
     /// A message came in. From strangers only [`Message::Hello`] does.
-    Message { from: NodeId, remote: SocketAddr, message: Message },
+    Message { from: NodeId, message: Message },
     /// A member asks.
     Request { from: NodeId, request: Request, answer: oneshot::Sender<Answer> },
     /// A stranger shows a token; the answer is our own grant chain, so that it can check us first.

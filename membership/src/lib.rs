@@ -18,6 +18,13 @@ pub mod record;
 pub mod renewal;
 pub mod view;
 
+// The shell.
+mod carrier;
+mod message;
+pub mod quic;
+pub mod service;
+pub mod simulation;
+
 // What the host provides and asks for.
 pub mod api;
 pub mod ports;

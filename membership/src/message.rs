@@ -6,15 +6,15 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use meshnode_crypto::NodeId;
+use meshnode_crypto::{NodeId, Signature};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// The largest message; chitchat's own are below 64 KiB.
 pub(crate) const MAX_MESSAGE: usize = 128 * 1024;
-/// The largest request: a sync list of 1,000 members is 42 KB.
-pub(crate) const MAX_REQUEST: usize = 128 * 1024;
-/// The largest answer: a page of records.
+/// The largest request: a forwarded admission with its token.
+pub(crate) const MAX_REQUEST: usize = 40 * 1024;
+/// The largest answer: a grant with records to begin with.
 pub(crate) const MAX_ANSWER: usize = 512 * 1024;
 
 /// Something said once.
@@ -41,8 +41,6 @@ pub(crate) enum Request {
     Renew,
     /// Decide an admission that only the receiver may decide.
     Forward(ForwardedAdmission),
-    /// Send the records that are newer than these (node, sequence) pairs.
-    Sync(Vec<(NodeId, u64)>),
 }
 
 /// The answer to a [`Request`].
@@ -52,8 +50,6 @@ pub(crate) enum Answer {
     Granted(Admitted),
     /// No, and why.
     Refused(Refused),
-    /// A page of records and all revocations; `more`: ask again.
-    Records { records: Vec<Vec<u8>>, revocations: Vec<Vec<u8>>, more: bool },
 }
 
 /// A grant and what its subject needs to know to begin.
@@ -91,7 +87,7 @@ pub(crate) struct ForwardedAdmission {
     pub(crate) token: Vec<u8>,
     pub(crate) exporter: [u8; 32],
     pub(crate) joiner: NodeId,
-    pub(crate) proof: Vec<u8>,
+    pub(crate) proof: Signature,
     pub(crate) request: JoinRequest,
 }
 

@@ -2,3 +2,8 @@
 
 pub mod decide;
 pub mod ledger;
+
+pub(crate) mod client;
+pub(crate) mod server;
+
+pub use client::enrol;

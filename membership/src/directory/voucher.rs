@@ -9,7 +9,7 @@ use meshnode_crypto::{MeshId, Revocation, SignedRevocation, mesh_address};
 use sha2::{Digest, Sha256};
 
 use super::Directory;
-use crate::gossip::guard::{Authenticity, Value, Vouch};
+use crate::gossip::guard::{Authenticity, RowId, Value, Vouch};
 use crate::record::{RejectReason, Rejection, authenticate};
 
 /// The directory's knowledge of members and revocations at one moment. Cheap to clone.
@@ -47,8 +47,8 @@ impl Directory {
 }
 
 impl Vouch for Voucher {
-    fn is_member(&self, address: Ipv6Addr) -> bool {
-        self.members.contains(&address)
+    fn admits(&mut self, row: &RowId, vouched: bool) -> bool {
+        vouched || self.members.contains(&row.address)
     }
 
     fn judge(&mut self, address: Ipv6Addr, value: Value<'_>) -> Authenticity {

@@ -10,8 +10,6 @@ use chitchat::{
     Chitchat, ChitchatConfig, ChitchatHandle, ChitchatId, ChitchatMessage, Deserializable, FailureDetectorConfig,
     Heartbeat, NodeState, VersionedValue, spawn_chitchat,
 };
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
 use tokio::time::timeout;
 
 use super::dissemination::Values;
@@ -47,6 +45,11 @@ impl Seed {
     pub(super) fn without_others(self) -> Self {
         Seed { rows: Vec::new(), ..self }
     }
+
+    /// For a fresh row of ours, which owes nothing to the old one.
+    pub(super) fn without_own(self) -> Self {
+        Seed { heartbeat: 0, max_version: 0, ..self }
+    }
 }
 
 /// Our row has a version that we did not set.
@@ -57,7 +60,6 @@ pub(super) struct Poisoned;
 pub(super) struct Run {
     handle: ChitchatHandle,
     controls: Controls,
-    died: BoxFuture<'static, ()>,
     id: ChitchatId,
     last_version: u64,
     interval: Duration,
@@ -76,14 +78,13 @@ impl Run {
             version
         };
         controls.gate.send_replace(true);
-        let ended = handle.termination_watcher();
-        let died = async move { drop(ended.await) }.boxed();
-        Ok(Run { handle, controls, died, id, last_version, interval: config.interval })
+        Ok(Run { handle, controls, id, last_version, interval: config.interval })
     }
 
     /// Resolves when chitchat ended by itself.
-    pub(super) async fn died(&mut self) {
-        (&mut self.died).await;
+    pub(super) async fn died(&self) {
+        // How it ended makes no difference.
+        drop(self.handle.termination_watcher().await);
     }
 
     /// Ends chitchat; gives what it knew.

@@ -196,7 +196,10 @@ impl Supervisor {
             match end {
                 End::Stop => return,
                 End::Pace => {}
-                End::Poisoned => self.new_generation(),
+                End::Poisoned => {
+                    seed = seed.without_own();
+                    self.new_generation();
+                }
                 End::Died => seed = self.recover(seed, started).await,
             }
             self.shared.restarts.fetch_add(1, Ordering::Relaxed);

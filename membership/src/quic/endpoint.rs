@@ -174,14 +174,13 @@ pub(crate) use identity::peer_key;
 fn dial_error(address: SocketAddr, error: &ConnectionError) -> DialError {
     match error {
         ConnectionError::TimedOut => DialError::NoAnswer(address),
-        ConnectionError::TransportError(failure) if is_wrong_key(failure) => DialError::WrongKey(address),
+        // Our own verifier's refusal comes back as the alert that it raised: 0x100 + access_denied
+        // (RFC 9001, 4.8).
+        ConnectionError::TransportError(failure) if u64::from(failure.code) == 0x100 + 49 => {
+            DialError::WrongKey(address)
+        }
         other => DialError::Refused { address, reason: other.to_string() },
     }
-}
-
-// Our own verifier's refusal comes back as the alert that it raised: 0x100 + access_denied (RFC 9001, 4.8).
-fn is_wrong_key(failure: &quinn::TransportError) -> bool {
-    u64::from(failure.code) == 0x100 + 49
 }
 
 fn transport() -> TransportConfig {

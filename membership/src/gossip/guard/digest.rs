@@ -42,11 +42,10 @@ impl<'a> Digest<'a> {
 
     /// Cuts out rows that are neither a member's, nor ours, nor vouched for by a record found beside
     /// them. `tail` is what follows the digest in the message.
-    pub(super) fn strip(self, own: &OwnRow, vouch: &impl Vouch, tail: &[u8], inspected: &mut Inspected<'_>) {
+    pub(super) fn strip(self, own: &OwnRow, vouch: &mut impl Vouch, tail: &[u8], inspected: &mut Inspected<'_>) {
         let vouched: BTreeSet<_> = inspected.records.iter().map(|(address, _)| *address).collect();
-        let keeps = |id: &RowId| {
-            id.address == own.id.address || vouched.contains(&id.address) || vouch.is_member(id.address)
-        };
+        let mut keeps =
+            |id: &RowId| id.address == own.id.address || vouch.admits(id, vouched.contains(&id.address));
         let (kept, cut): (Vec<_>, Vec<_>) = self.rows.into_iter().partition(|(id, _)| keeps(id));
         if cut.is_empty() {
             return;

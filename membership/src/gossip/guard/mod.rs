@@ -101,8 +101,9 @@ pub enum Value<'a> {
 
 /// What the guard has to ask about members and signatures.
 pub trait Vouch {
-    /// Whether this is the mesh address of a node that has ever shown a valid record.
-    fn is_member(&self, address: Ipv6Addr) -> bool;
+    /// Whether this row may stand in the table. `vouched`: a record of its node that was not known before
+    /// stands in the same message. Not asked about rows of our own node.
+    fn admits(&mut self, row: &RowId, vouched: bool) -> bool;
 
     /// What the value is worth: a record must be signed by the node with this very mesh address, a
     /// revocation by its issuer. Age does not matter here.

@@ -163,7 +163,7 @@ async fn try_read_uni(shared: &Shared, link: &Arc<Link>, stream: &mut RecvStream
     if matches!(message, Message::Hello(_)) && link.is_member() {
         return Ok(());
     }
-    let event = CarrierEvent::Message { from: link.node, remote: remote(&link.connection), message };
+    let event = CarrierEvent::Message { from: link.node, message };
     shared.events.send(event).await.map_err(|_| StreamError::Broken("stopping".to_owned()))
 }
 
