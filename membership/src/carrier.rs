@@ -60,15 +60,29 @@ pub(crate) struct CarrierStats {
 #[derive(Debug)]
 pub(crate) enum CarrierEvent {
     /// A connection to a member stands.
-    Connected { node: NodeId, remote: SocketAddr, dialled: bool },
+    Connected {
+        node: NodeId,
+        remote: SocketAddr,
+        dialled: bool,
+    },
     /// A message came in. From strangers only [`Message::Hello`] does.
     Message { from: NodeId, message: Message },
     /// A member asks.
-    Request { from: NodeId, request: Request, answer: oneshot::Sender<Answer> },
+    Request {
+        from: NodeId,
+        request: Request,
+        answer: oneshot::Sender<Answer>,
+    },
     /// A stranger shows a token; the answer is our own grant chain, so that it can check us first.
-    AdmissionOpened { token: Vec<u8>, answer: oneshot::Sender<Result<Bytes, Refused>> },
+    AdmissionOpened {
+        token: Vec<u8>,
+        answer: oneshot::Sender<Result<Bytes, Refused>>,
+    },
     /// A stranger proves its invitation.
-    Admission { admission: Box<Admission>, answer: oneshot::Sender<Result<Admitted, Refused>> },
+    Admission {
+        admission: Box<Admission>,
+        answer: oneshot::Sender<Result<Admitted, Refused>>,
+    },
 }
 
 /// A join request over a connection that has proved `joiner`.

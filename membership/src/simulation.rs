@@ -89,7 +89,10 @@ impl SimNetwork {
             groups: BTreeMap::new(),
             links: BTreeMap::new(),
         };
-        SimNetwork { shared: Arc::new(Mutex::new(shared)), gossip }
+        SimNetwork {
+            shared: Arc::new(Mutex::new(shared)),
+            gossip,
+        }
     }
 
     /// Puts nodes into a group of their own: only nodes of one group hear each other.
@@ -134,7 +137,10 @@ impl SimNetwork {
 
     /// Gossip bytes that `node` has sent so far.
     pub fn gossip_sent(&self, node: &NodeId) -> u64 {
-        self.lock().nodes.get(node).map_or(0, |node| node.stats.gossip_sent)
+        self.lock()
+            .nodes
+            .get(node)
+            .map_or(0, |node| node.stats.gossip_sent)
     }
 
     /// Plugs a node in.
@@ -154,7 +160,11 @@ impl SimNetwork {
             shared.nodes.insert(node, plugged);
             life
         };
-        let carrier: Arc<dyn Carrier> = Arc::new(SimCarrier { network: self.clone(), node, life });
+        let carrier: Arc<dyn Carrier> = Arc::new(SimCarrier {
+            network: self.clone(),
+            node,
+            life,
+        });
         let gossip = match self.gossip {
             SimGossip::Chitchat => wiring.chitchat(&carrier),
             SimGossip::Broadcast => Arc::new(Broadcast::start(self.clone(), &wiring)),
@@ -171,7 +181,10 @@ impl SimNetwork {
     /// Nodes that hear `node` now.
     pub(crate) fn listeners(&self, node: &NodeId) -> Vec<NodeId> {
         let shared = self.lock();
-        let others = shared.nodes.keys().filter(|other| *other != node && shared.same_group(node, other));
+        let others = shared
+            .nodes
+            .keys()
+            .filter(|other| *other != node && shared.same_group(node, other));
         others.copied().collect()
     }
 
@@ -205,8 +218,14 @@ impl SimNetwork {
             return false;
         }
         self.link(from, to).await;
-        let size = if let Message::Gossip(bytes) = &message { bytes.len() as u64 } else { 0 };
-        let Some(events) = self.events_of(&to, size) else { return false };
+        let size = if let Message::Gossip(bytes) = &message {
+            bytes.len() as u64
+        } else {
+            0
+        };
+        let Some(events) = self.events_of(&to, size) else {
+            return false;
+        };
         events.send(CarrierEvent::Message { from, message }).await.is_ok()
     }
 
@@ -217,7 +236,9 @@ impl SimNetwork {
         while Instant::now() < deadline {
             let (known, hello, events) = {
                 let shared = self.lock();
-                let Some(receiver) = shared.nodes.get(to) else { return false };
+                let Some(receiver) = shared.nodes.get(to) else {
+                    return false;
+                };
                 let hello = shared.nodes.get(from).map(|sender| sender.hello.clone());
                 (receiver.book.contains_key(from), hello, receiver.events.clone())
             };
@@ -225,7 +246,10 @@ impl SimNetwork {
                 return true;
             }
             if let (false, Some(hello)) = (shown, hello) {
-                let event = CarrierEvent::Message { from: *from, message: Message::Hello(hello) };
+                let event = CarrierEvent::Message {
+                    from: *from,
+                    message: Message::Hello(hello),
+                };
                 shown = events.send(event).await.is_ok();
             }
             sleep(Duration::from_millis(20)).await;
@@ -244,7 +268,13 @@ impl SimNetwork {
             for (node, other, dialled) in [(from, to, true), (to, from, false)] {
                 if let Some(events) = self.events_of(&node, 0) {
                     // A node that stopped meanwhile needs no link.
-                    let _ = events.send(CarrierEvent::Connected { node: other, remote: nowhere(), dialled }).await;
+                    let _ = events
+                        .send(CarrierEvent::Connected {
+                            node: other,
+                            remote: nowhere(),
+                            dialled,
+                        })
+                        .await;
                 }
             }
         }
@@ -283,17 +313,26 @@ struct SimCarrier {
 impl SimCarrier {
     fn with_node<T>(&self, work: impl FnOnce(&mut Node) -> T) -> Option<T> {
         let mut shared = self.network.lock();
-        shared.nodes.get_mut(&self.node).filter(|node| node.life == self.life).map(work)
+        shared
+            .nodes
+            .get_mut(&self.node)
+            .filter(|node| node.life == self.life)
+            .map(work)
     }
 
     fn knows(&self, node: &NodeId) -> bool {
-        self.with_node(|this| this.book.contains_key(node)).unwrap_or(false)
+        self.with_node(|this| this.book.contains_key(node))
+            .unwrap_or(false)
     }
 }
 
 impl Carrier for SimCarrier {
     fn send(&self, to: NodeId, message: Message) {
-        let size = if let Message::Gossip(bytes) = &message { bytes.len() as u64 } else { 0 };
+        let size = if let Message::Gossip(bytes) = &message {
+            bytes.len() as u64
+        } else {
+            0
+        };
         let known = self.with_node(|this| {
             this.stats.gossip_sent += size;
             this.book.contains_key(&to)
@@ -323,7 +362,13 @@ impl Carrier for SimCarrier {
             }
             let (answer, answered) = oneshot::channel();
             let events = network.events_of(&to, 0).ok_or(RequestError::Unreachable)?;
-            let sent = events.send(CarrierEvent::Request { from, request, answer }).await;
+            let sent = events
+                .send(CarrierEvent::Request {
+                    from,
+                    request,
+                    answer,
+                })
+                .await;
             sent.map_err(|_| RequestError::Unreachable)?;
             answered.await.map_err(|_| RequestError::TimedOut)
         }
@@ -333,7 +378,9 @@ impl Carrier for SimCarrier {
     fn set_book(&self, book: Arc<Book>) {
         self.with_node(|this| this.book = book.clone());
         let node = self.node;
-        let is_kept = |(a, b): &(NodeId, NodeId)| (*a != node || book.contains_key(b)) && (*b != node || book.contains_key(a));
+        let is_kept = |(a, b): &(NodeId, NodeId)| {
+            (*a != node || book.contains_key(b)) && (*b != node || book.contains_key(a))
+        };
         self.network.lock().links.retain(|pair, _| is_kept(pair));
     }
 
@@ -357,7 +404,11 @@ impl Carrier for SimCarrier {
 
     fn stats(&self) -> CarrierStats {
         let connections = self.connected().len();
-        self.with_node(|this| CarrierStats { connections, ..this.stats }).unwrap_or_default()
+        self.with_node(|this| CarrierStats {
+            connections,
+            ..this.stats
+        })
+        .unwrap_or_default()
     }
 
     fn close(&self) -> BoxFuture<'static, ()> {

@@ -48,8 +48,16 @@ pub async fn enrol(
     if seeds.is_empty() {
         return Err(EnrolError::NoSeeds);
     }
-    let request = JoinRequest { name: request.name.to_string(), serve: request.serve };
-    let joining = Joining { endpoint, token, mesh, now };
+    let request = JoinRequest {
+        name: request.name.to_string(),
+        serve: request.serve,
+    };
+    let joining = Joining {
+        endpoint,
+        token,
+        mesh,
+        now,
+    };
     let mut offers: FuturesUnordered<_> = seeds
         .iter()
         .take(MAX_SEEDS)
@@ -91,12 +99,22 @@ impl Joining<'_> {
             return Err(SeedProblem::NotAMeshnode("it showed no key".to_owned()));
         };
         let (mut send, mut receive) = connection.open_bi().await.map_err(broken)?;
-        write_kind(&mut send, stream::ADMISSION).await.map_err(stream_problem)?;
-        write_frame(&mut send, &self.token.public().as_bytes()).await.map_err(stream_problem)?;
-        let offer: Offer =
-            read_frame(&mut receive, MAX_ANSWER, FRAME_TIMEOUT).await.map_err(stream_problem)?;
+        write_kind(&mut send, stream::ADMISSION)
+            .await
+            .map_err(stream_problem)?;
+        write_frame(&mut send, &self.token.public().as_bytes())
+            .await
+            .map_err(stream_problem)?;
+        let offer: Offer = read_frame(&mut receive, MAX_ANSWER, FRAME_TIMEOUT)
+            .await
+            .map_err(stream_problem)?;
         self.check_seed(&offer.map_err(refusal)?, &node)?;
-        Ok(Member { seed, connection, send, receive })
+        Ok(Member {
+            seed,
+            connection,
+            send,
+            receive,
+        })
     }
 
     fn check_seed(&self, chain: &[u8], node: &NodeId) -> Result<(), SeedProblem> {
@@ -106,7 +124,11 @@ impl Joining<'_> {
             Err(GrantError::WrongMesh { .. }) => return Err(SeedProblem::OtherMesh),
             Err(error) => return Err(SeedProblem::NotAMember(error)),
         };
-        if verified.subject() == node { Ok(()) } else { Err(SeedProblem::OtherMesh) }
+        if verified.subject() == node {
+            Ok(())
+        } else {
+            Err(SeedProblem::OtherMesh)
+        }
     }
 
     async fn ask(
@@ -121,10 +143,16 @@ impl Joining<'_> {
             .export_keying_material(&mut exporter, EXPORTER_LABEL, b"")
             .map_err(|_| SeedProblem::Broken("TLS exports no key".to_owned()))?;
         let signature = self.token.prove(&exporter, &key.public_key());
-        let proof = Proof { signature, request: request.clone() };
-        write_frame(&mut member.send, &proof).await.map_err(stream_problem)?;
-        let verdict: Verdict =
-            read_frame(&mut member.receive, MAX_ANSWER, DECISION + FRAME_TIMEOUT).await.map_err(stream_problem)?;
+        let proof = Proof {
+            signature,
+            request: request.clone(),
+        };
+        write_frame(&mut member.send, &proof)
+            .await
+            .map_err(stream_problem)?;
+        let verdict: Verdict = read_frame(&mut member.receive, MAX_ANSWER, DECISION + FRAME_TIMEOUT)
+            .await
+            .map_err(stream_problem)?;
         member.connection.close(CloseReason::Stopping.code(), b"done");
         verdict.map_err(refusal)
     }
@@ -139,7 +167,11 @@ impl Joining<'_> {
             }));
         }
         let first_records = admitted.records.into_iter().map(Bytes::from).collect();
-        Ok(Enrolment { mesh: self.mesh, chain, first_records })
+        Ok(Enrolment {
+            mesh: self.mesh,
+            chain,
+            first_records,
+        })
     }
 }
 
@@ -156,12 +188,17 @@ fn refusal(refused: Refused) -> SeedProblem {
     if refused.code == "other_mesh" {
         return SeedProblem::OtherMesh;
     }
-    SeedProblem::Refused { code: refused.code, text: refused.text }
+    SeedProblem::Refused {
+        code: refused.code,
+        text: refused.text,
+    }
 }
 
 fn stream_problem(error: StreamError) -> SeedProblem {
     match error {
-        StreamError::Malformed(_) | StreamError::TooLarge { .. } => SeedProblem::NotAMeshnode(error.to_string()),
+        StreamError::Malformed(_) | StreamError::TooLarge { .. } => {
+            SeedProblem::NotAMeshnode(error.to_string())
+        }
         other => SeedProblem::Broken(other.to_string()),
     }
 }

@@ -58,20 +58,32 @@ pub(crate) async fn serve(
     receive: &mut RecvStream,
 ) -> Result<(), StreamError> {
     let token: Vec<u8> = read_frame(receive, MAX_TOKEN, FRAME_TIMEOUT).await?;
-    let offer: Offer = ask(events, |answer| CarrierEvent::AdmissionOpened { token: token.clone(), answer })
-        .await?
-        .map(|chain| chain.to_vec());
+    let offer: Offer = ask(events, |answer| CarrierEvent::AdmissionOpened {
+        token: token.clone(),
+        answer,
+    })
+    .await?
+    .map(|chain| chain.to_vec());
     write_frame(send, &offer).await?;
     if offer.is_ok() {
         let proof: Proof = read_frame(receive, MAX_PROOF, FRAME_TIMEOUT).await?;
-        let Proof { signature: proof, request } = proof;
+        let Proof {
+            signature: proof,
+            request,
+        } = proof;
         let exporter = exporter(connection)?;
-        let admission = Box::new(Admission { token, exporter, joiner, proof, request });
-        let verdict: Verdict =
-            ask(events, |answer| CarrierEvent::Admission { admission, answer }).await?;
+        let admission = Box::new(Admission {
+            token,
+            exporter,
+            joiner,
+            proof,
+            request,
+        });
+        let verdict: Verdict = ask(events, |answer| CarrierEvent::Admission { admission, answer }).await?;
         write_frame(send, &verdict).await?;
     }
-    send.finish().map_err(|error| StreamError::Broken(error.to_string()))?;
+    send.finish()
+        .map_err(|error| StreamError::Broken(error.to_string()))?;
     // The joiner closes the connection when it has read the end.
     let _ = timeout(FRAME_TIMEOUT, send.stopped()).await;
     Ok(())
@@ -84,5 +96,8 @@ async fn ask<T>(
     let gone = || StreamError::Broken("stopping".to_owned());
     let (answer, answered) = oneshot::channel();
     events.send(event(answer)).await.map_err(|_| gone())?;
-    timeout(DECISION, answered).await.map_err(|_| StreamError::TimedOut)?.map_err(|_| gone())
+    timeout(DECISION, answered)
+        .await
+        .map_err(|_| StreamError::TimedOut)?
+        .map_err(|_| gone())
 }

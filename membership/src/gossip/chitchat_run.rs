@@ -7,8 +7,8 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use chitchat::{
-    Chitchat, ChitchatConfig, ChitchatHandle, ChitchatId, ChitchatMessage, Deserializable, FailureDetectorConfig,
-    Heartbeat, NodeState, VersionedValue, spawn_chitchat,
+    Chitchat, ChitchatConfig, ChitchatHandle, ChitchatId, ChitchatMessage, Deserializable,
+    FailureDetectorConfig, Heartbeat, NodeState, VersionedValue, spawn_chitchat,
 };
 use tokio::time::timeout;
 
@@ -43,12 +43,19 @@ pub(super) struct Seed {
 
 impl Seed {
     pub(super) fn without_others(self) -> Self {
-        Seed { rows: Vec::new(), ..self }
+        Seed {
+            rows: Vec::new(),
+            ..self
+        }
     }
 
     /// For a fresh row of ours, which owes nothing to the old one.
     pub(super) fn without_own(self) -> Self {
-        Seed { heartbeat: 0, max_version: 0, ..self }
+        Seed {
+            heartbeat: 0,
+            max_version: 0,
+            ..self
+        }
     }
 }
 
@@ -78,7 +85,13 @@ impl Run {
             version
         };
         controls.gate.send_replace(true);
-        Ok(Run { handle, controls, id, last_version, interval: config.interval })
+        Ok(Run {
+            handle,
+            controls,
+            id,
+            last_version,
+            interval: config.interval,
+        })
     }
 
     /// Resolves when chitchat ended by itself.
@@ -98,7 +111,11 @@ impl Run {
         let (heartbeat, max_version) = (own.heartbeat().into(), own.max_version());
         let others = chitchat.node_states().iter().filter(|(id, _)| **id != self.id);
         let rows = others.map(|(id, state)| (id.clone(), state.clone())).collect();
-        Seed { heartbeat, max_version, rows }
+        Seed {
+            heartbeat,
+            max_version,
+            rows,
+        }
     }
 
     pub(super) fn introduce(&self, member: Ipv6Addr) {
@@ -119,8 +136,11 @@ impl Run {
         if own.max_version() != self.last_version {
             return Err(Poisoned);
         }
-        let gone: Vec<String> =
-            own.key_values().map(|(key, _)| key.to_owned()).filter(|key| !values.contains_key(key)).collect();
+        let gone: Vec<String> = own
+            .key_values()
+            .map(|(key, _)| key.to_owned())
+            .filter(|key| !values.contains_key(key))
+            .collect();
         for key in gone {
             own.delete(&key);
         }
@@ -138,15 +158,28 @@ impl Run {
         let rows = chitchat.node_states().keys().filter_map(row_id).collect();
         let own = chitchat.self_node_state();
         let id = row_id(&self.id).expect("our own gossip address is an IPv6 one");
-        (OwnRow { id, heartbeat: own.heartbeat().into(), max_version: own.max_version() }, rows)
+        (
+            OwnRow {
+                id,
+                heartbeat: own.heartbeat().into(),
+                max_version: own.max_version(),
+            },
+            rows,
+        )
     }
 
     /// The nodes heard of lately, and how many rows there are.
     pub(super) async fn look(&self) -> (BTreeSet<Ipv6Addr>, usize) {
         let chitchat = self.handle.chitchat();
         let chitchat = chitchat.lock().await;
-        let live = chitchat.live_nodes().filter(|id| **id != self.id).filter_map(row_id);
-        (live.map(|row| row.address).collect(), chitchat.node_states().len())
+        let live = chitchat
+            .live_nodes()
+            .filter(|id| **id != self.id)
+            .filter_map(row_id);
+        (
+            live.map(|row| row.address).collect(),
+            chitchat.node_states().len(),
+        )
     }
 
     pub(super) async fn rows(&self) -> usize {
@@ -161,7 +194,10 @@ impl Run {
 
 fn row_id(id: &ChitchatId) -> Option<RowId> {
     match id.gossip_advertise_addr {
-        SocketAddr::V6(address) => Some(RowId { address: *address.ip(), generation: id.generation_id }),
+        SocketAddr::V6(address) => Some(RowId {
+            address: *address.ip(),
+            generation: id.generation_id,
+        }),
         SocketAddr::V4(_) => None,
     }
 }
@@ -205,6 +241,11 @@ fn feed(chitchat: &mut Chitchat, config: &RunConfig, seed: &Seed) {
             .key_values_including_deleted()
             .map(|(key, value)| (key.to_owned(), value.clone()))
             .collect();
-        chitchat.reset_node_state_if_update(id, values.into_iter(), state.max_version(), state.last_gc_version());
+        chitchat.reset_node_state_if_update(
+            id,
+            values.into_iter(),
+            state.max_version(),
+            state.last_gc_version(),
+        );
     }
 }

@@ -52,7 +52,10 @@ pub(crate) struct GossipStats {
 #[derive(Debug)]
 pub(crate) enum GossipEvent {
     /// Signed values in a message that passed the guard.
-    Found { records: Vec<Vec<u8>>, revocations: Vec<Vec<u8>> },
+    Found {
+        records: Vec<Vec<u8>>,
+        revocations: Vec<Vec<u8>>,
+    },
     /// A message that did not pass.
     Refused { from: Ipv6Addr, violation: Violation },
     /// The table of rows is full; members beyond it are not gossiped about.

@@ -19,7 +19,12 @@ pub(crate) struct RowVouch<V> {
 impl<V: Vouch> RowVouch<V> {
     /// `rows`: the table as it is, our own row included.
     pub(crate) fn new(inner: V, rows: BTreeSet<RowId>, max_rows: usize) -> Self {
-        RowVouch { inner, rows, max_rows, full: false }
+        RowVouch {
+            inner,
+            rows,
+            max_rows,
+            full: false,
+        }
     }
 
     /// Whether a member's row was cut out for want of room.
@@ -28,8 +33,14 @@ impl<V: Vouch> RowVouch<V> {
     }
 
     fn has_generation_to_spare(&self, address: Ipv6Addr) -> bool {
-        let first = RowId { address, generation: 0 };
-        let last = RowId { address, generation: u64::MAX };
+        let first = RowId {
+            address,
+            generation: 0,
+        };
+        let last = RowId {
+            address,
+            generation: u64::MAX,
+        };
         self.rows.range(first..=last).count() < GENERATIONS
     }
 }
@@ -72,7 +83,10 @@ mod tests {
     }
 
     fn row(node: u16, generation: u64) -> RowId {
-        RowId { address: Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, node), generation }
+        RowId {
+            address: Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, node),
+            generation,
+        }
     }
 
     #[test]
@@ -88,7 +102,9 @@ mod tests {
     #[test]
     fn one_member_cannot_fill_the_table_with_generations() {
         let mut vouch = RowVouch::new(Anybody, BTreeSet::from([row(0, 0)]), 1000);
-        let admitted = (0..100).filter(|generation| vouch.admits(&row(1, *generation), true)).count();
+        let admitted = (0..100)
+            .filter(|generation| vouch.admits(&row(1, *generation), true))
+            .count();
         assert_eq!(admitted, GENERATIONS);
         assert!(!vouch.is_full());
     }

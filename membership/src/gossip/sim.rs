@@ -38,7 +38,12 @@ impl Broadcast {
     pub(crate) fn start(network: SimNetwork, wiring: &Wiring) -> Self {
         let values = watch::Sender::new(Arc::new(Values::new()));
         let live = Arc::new(ArcSwap::default());
-        let speaker = Speaker { network, node: wiring.node, mesh: wiring.mesh, live: live.clone() };
+        let speaker = Speaker {
+            network,
+            node: wiring.node,
+            mesh: wiring.mesh,
+            live: live.clone(),
+        };
         tokio::spawn(speaker.run(values.subscribe()));
         Broadcast { values, live }
     }
@@ -78,7 +83,10 @@ impl Speaker {
             for listener in &listeners {
                 self.tell(*listener, &said);
             }
-            let heard = listeners.iter().map(|node| mesh_address(&self.mesh, node)).collect();
+            let heard = listeners
+                .iter()
+                .map(|node| mesh_address(&self.mesh, node))
+                .collect();
             self.live.store(Arc::new(heard));
         }
     }
@@ -87,7 +95,11 @@ impl Speaker {
         let Some(delay) = self.network.delay() else { return };
         let (mut records, mut revocations) = (Vec::new(), Vec::new());
         for (key, value) in said {
-            let list = if key == RECORD_KEY { &mut records } else { &mut revocations };
+            let list = if key == RECORD_KEY {
+                &mut records
+            } else {
+                &mut revocations
+            };
             list.extend(decode_value(value));
         }
         let (network, node) = (self.network.clone(), self.node);

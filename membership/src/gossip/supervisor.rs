@@ -109,7 +109,12 @@ impl ChitchatGossip {
             accusers: BTreeMap::new(),
         };
         tokio::spawn(supervisor.run(messages));
-        ChitchatGossip { inbound, values, voucher, shared }
+        ChitchatGossip {
+            inbound,
+            values,
+            voucher,
+            shared,
+        }
     }
 
     fn hand_over(&self, inbound: Inbound) {
@@ -292,14 +297,24 @@ impl Supervisor {
         }
         let records: Vec<_> = inspected.records.into_iter().map(|(_, record)| record).collect();
         if !records.is_empty() || !inspected.revocations.is_empty() {
-            self.tell(GossipEvent::Found { records, revocations: inspected.revocations }).await;
+            self.tell(GossipEvent::Found {
+                records,
+                revocations: inspected.revocations,
+            })
+            .await;
         }
         if full {
             self.tell(GossipEvent::TableFull).await;
         }
     }
 
-    async fn refuse(&mut self, from: Ipv6Addr, violation: Violation, own: &OwnRow, now: Instant) -> Option<End> {
+    async fn refuse(
+        &mut self,
+        from: Ipv6Addr,
+        violation: Violation,
+        own: &OwnRow,
+        now: Instant,
+    ) -> Option<End> {
         tracing::debug!(%from, %violation, ?own, "gossip refused");
         if violation.blames_sender() {
             self.quarantined.insert(from, now + QUARANTINE);
@@ -314,7 +329,10 @@ impl Supervisor {
             return None;
         }
         self.accusers.entry(from).or_insert(now);
-        let insistent = self.accusers.values().any(|since| now.duration_since(*since) >= ACCUSATION);
+        let insistent = self
+            .accusers
+            .values()
+            .any(|since| now.duration_since(*since) >= ACCUSATION);
         (self.accusers.len() > 1 || insistent).then_some(End::Poisoned)
     }
 
@@ -329,11 +347,26 @@ impl Supervisor {
 
     // What made chitchat panic may be among what it knew: after the third time it starts empty.
     async fn recover(&mut self, seed: Seed, started: Instant) -> Seed {
-        self.failures = if started.elapsed() > GOOD_RUN { 1 } else { self.failures + 1 };
-        let pause = BACKOFF.0.saturating_mul(1 << (self.failures - 1).min(6)).min(BACKOFF.1);
-        tracing::warn!(seconds = pause.as_secs(), failures = self.failures, "gossip died; starting it again");
+        self.failures = if started.elapsed() > GOOD_RUN {
+            1
+        } else {
+            self.failures + 1
+        };
+        let pause = BACKOFF
+            .0
+            .saturating_mul(1 << (self.failures - 1).min(6))
+            .min(BACKOFF.1);
+        tracing::warn!(
+            seconds = pause.as_secs(),
+            failures = self.failures,
+            "gossip died; starting it again"
+        );
         sleep(pause).await;
-        if self.failures < 3 { seed } else { seed.without_others() }
+        if self.failures < 3 {
+            seed
+        } else {
+            seed.without_others()
+        }
     }
 
     async fn tell(&self, event: GossipEvent) {

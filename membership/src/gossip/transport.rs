@@ -54,8 +54,18 @@ impl GossipTransport {
     pub(crate) fn new(outbox: Outbox, largest: Arc<AtomicU64>) -> (Self, Controls) {
         let (inbox, messages) = mpsc::channel(INBOX);
         let (gate, opened) = watch::channel(false);
-        let socket = GossipSocket { inbox: messages, gate: opened, outbox, largest };
-        (GossipTransport { parts: Mutex::new(Some(socket)) }, Controls { inbox, gate })
+        let socket = GossipSocket {
+            inbox: messages,
+            gate: opened,
+            outbox,
+            largest,
+        };
+        (
+            GossipTransport {
+                parts: Mutex::new(Some(socket)),
+            },
+            Controls { inbox, gate },
+        )
     }
 }
 
@@ -81,7 +91,8 @@ impl Socket for GossipSocket {
     {
         if let (SocketAddr::V6(to), true) = (to, *self.gate.borrow()) {
             if let ChitchatMessage::Syn { digest, .. } = &message {
-                self.largest.store(digest.serialized_len() as u64, Ordering::Relaxed);
+                self.largest
+                    .store(digest.serialized_len() as u64, Ordering::Relaxed);
             }
             (self.outbox)(*to.ip(), message.serialize_to_vec().into());
         }
@@ -95,7 +106,10 @@ impl Socket for GossipSocket {
     {
         Box::pin(async {
             self.gate.wait_for(|open| *open).await?;
-            self.inbox.recv().await.ok_or_else(|| anyhow::anyhow!("the supervisor is gone"))
+            self.inbox
+                .recv()
+                .await
+                .ok_or_else(|| anyhow::anyhow!("the supervisor is gone"))
         })
     }
 }

@@ -93,7 +93,12 @@ impl QuicEndpoint {
         let socket = Arc::new(PortSocket::new(port));
         let runtime = Arc::new(quinn::TokioRuntime);
         let endpoint = quinn::Endpoint::new_with_abstract_socket(config, Some(server), socket, runtime)?;
-        Ok(QuicEndpoint { endpoint, identity, node: key.public_key(), transport })
+        Ok(QuicEndpoint {
+            endpoint,
+            identity,
+            node: key.public_key(),
+            transport,
+        })
     }
 
     /// The node whose key this endpoint proves.
@@ -113,7 +118,10 @@ impl QuicEndpoint {
         expected: Option<NodeId>,
     ) -> Result<Connection, DialError> {
         let unusable = |reason: String| DialError::Unusable { address, reason };
-        let tls = self.identity.client_config(expected).map_err(|error| unusable(error.to_string()))?;
+        let tls = self
+            .identity
+            .client_config(expected)
+            .map_err(|error| unusable(error.to_string()))?;
         let crypto = QuicClientConfig::try_from(tls).map_err(|error| unusable(error.to_string()))?;
         let mut config = quinn::ClientConfig::new(Arc::new(crypto));
         config.transport_config(self.transport.clone());
@@ -179,7 +187,10 @@ fn dial_error(address: SocketAddr, error: &ConnectionError) -> DialError {
         ConnectionError::TransportError(failure) if u64::from(failure.code) == 0x100 + 49 => {
             DialError::WrongKey(address)
         }
-        other => DialError::Refused { address, reason: other.to_string() },
+        other => DialError::Refused {
+            address,
+            reason: other.to_string(),
+        },
     }
 }
 

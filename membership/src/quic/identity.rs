@@ -10,9 +10,7 @@ use meshnode_crypto::{NodeId, PublicKey, SigningKey};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{AlwaysResolvesClientRawPublicKeys, Resumption};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature_with_raw_key};
-use rustls::pki_types::{
-    CertificateDer, PrivatePkcs8KeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime,
-};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{AlwaysResolvesServerRawPublicKeys, NoServerSessionStorage};
 use rustls::sign::CertifiedKey;
@@ -42,16 +40,24 @@ impl TlsIdentity {
         let pkcs8 = key.to_pkcs8_der();
         let signer = aws_lc_rs::sign::any_eddsa_type(&PrivatePkcs8KeyDer::from(pkcs8.as_slice()))?;
         let public = CertificateDer::from(key.public_key().to_spki().to_vec());
-        Ok(TlsIdentity { provider, certified: Arc::new(CertifiedKey::new(vec![public], signer)) })
+        Ok(TlsIdentity {
+            provider,
+            certified: Arc::new(CertifiedKey::new(vec![public], signer)),
+        })
     }
 
     /// Accepts any well-formed key: the admission stream is open to strangers.
     pub(crate) fn server_config(&self) -> Result<ServerConfig, Error> {
-        let verifier = Arc::new(KeyVerifier { provider: self.provider.clone(), expected: None });
+        let verifier = Arc::new(KeyVerifier {
+            provider: self.provider.clone(),
+            expected: None,
+        });
         let mut config = ServerConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_client_cert_verifier(verifier)
-            .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(self.certified.clone())));
+            .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(
+                self.certified.clone(),
+            )));
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
@@ -61,7 +67,10 @@ impl TlsIdentity {
 
     /// `expected`: the only key to talk to, or `None` where a seed's key is not known yet.
     pub(crate) fn client_config(&self, expected: Option<NodeId>) -> Result<ClientConfig, Error> {
-        let verifier = Arc::new(KeyVerifier { provider: self.provider.clone(), expected });
+        let verifier = Arc::new(KeyVerifier {
+            provider: self.provider.clone(),
+            expected,
+        });
         let mut config = ClientConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .dangerous()
@@ -95,9 +104,9 @@ impl KeyVerifier {
         let key = PublicKey::from_spki(end_entity)
             .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
         match self.expected {
-            Some(expected) if expected != key => {
-                Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
-            }
+            Some(expected) if expected != key => Err(Error::InvalidCertificate(
+                CertificateError::ApplicationVerificationFailure,
+            )),
             _ => Ok(()),
         }
     }

@@ -80,7 +80,11 @@ impl AsyncUdpSocket for PortSocket {
             loop {
                 // A closed port stays pending: the endpoint is told of the end by its owner.
                 let Poll::Ready(Some(datagram)) = self.port.poll_recv(cx) else {
-                    return if count > 0 { Poll::Ready(Ok(count)) } else { Poll::Pending };
+                    return if count > 0 {
+                        Poll::Ready(Ok(count))
+                    } else {
+                        Poll::Pending
+                    };
                 };
                 if self.fill(&datagram, buffer, meta) {
                     break;
@@ -88,7 +92,11 @@ impl AsyncUdpSocket for PortSocket {
             }
             count += 1;
         }
-        if count > 0 { Poll::Ready(Ok(count)) } else { Poll::Pending }
+        if count > 0 {
+            Poll::Ready(Ok(count))
+        } else {
+            Poll::Pending
+        }
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {

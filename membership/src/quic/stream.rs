@@ -92,7 +92,9 @@ pub(crate) async fn read_frame<T: DeserializeOwned>(
 }
 
 async fn within<T>(work: impl Future<Output = Result<T, StreamError>>) -> Result<T, StreamError> {
-    timeout(FRAME_TIMEOUT, work).await.map_err(|_| StreamError::TimedOut)?
+    timeout(FRAME_TIMEOUT, work)
+        .await
+        .map_err(|_| StreamError::TimedOut)?
 }
 
 fn broken(error: impl std::fmt::Display) -> StreamError {

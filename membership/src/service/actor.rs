@@ -132,7 +132,10 @@ impl Actor {
     }
 
     pub(super) fn now(&self) -> Now {
-        Now { wall: self.clock.now(), monotonic: monotonic() }
+        Now {
+            wall: self.clock.now(),
+            monotonic: monotonic(),
+        }
     }
 
     pub(super) fn serial(&mut self) -> Serial {
@@ -140,7 +143,11 @@ impl Actor {
     }
 
     pub(super) fn admitter(&self) -> Admitter<'_> {
-        Admitter { chain: self.own.chain().1, directory: &self.directory, ledger: &self.ledger }
+        Admitter {
+            chain: self.own.chain().1,
+            directory: &self.directory,
+            ledger: &self.ledger,
+        }
     }
 
     pub(super) fn say(&self, event: MembershipEvent) {
@@ -216,7 +223,11 @@ impl Actor {
         if now.monotonic < self.introducer.poll_timeout() {
             return;
         }
-        let known: BTreeSet<Ipv6Addr> = self.directory.members().map(|record| record.mesh_address).collect();
+        let known: BTreeSet<Ipv6Addr> = self
+            .directory
+            .members()
+            .map(|record| record.mesh_address)
+            .collect();
         let live = self.out.gossip.live();
         if let Some(member) = self.introducer.handle_timeout(&known, &live, now.monotonic) {
             self.out.gossip.introduce(member);

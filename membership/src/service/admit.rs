@@ -27,7 +27,10 @@ impl Actor {
         if *token.mesh() == ours {
             return Ok(());
         }
-        Err(Refusal::OtherMesh { wanted: token.mesh().short(), ours: ours.short() })
+        Err(Refusal::OtherMesh {
+            wanted: token.mesh().short(),
+            ours: ours.short(),
+        })
     }
 
     /// Decides a join that was asked of us.
@@ -41,9 +44,24 @@ impl Actor {
     }
 
     /// Decides a join that another member handed on to us.
-    pub(super) async fn decide_forwarded(&mut self, forwarded: ForwardedAdmission) -> Result<Admitted, Refused> {
-        let ForwardedAdmission { token, exporter, joiner, proof, request } = forwarded;
-        let admission = Admission { token, exporter, joiner, proof, request };
+    pub(super) async fn decide_forwarded(
+        &mut self,
+        forwarded: ForwardedAdmission,
+    ) -> Result<Admitted, Refused> {
+        let ForwardedAdmission {
+            token,
+            exporter,
+            joiner,
+            proof,
+            request,
+        } = forwarded;
+        let admission = Admission {
+            token,
+            exporter,
+            joiner,
+            proof,
+            request,
+        };
         match self.decide(&admission, true).await? {
             Outcome::Admitted(admitted) => Ok(admitted),
             Outcome::Forward(_) => Err(refused(&Refusal::NobodyMay)),
@@ -56,11 +74,17 @@ impl Actor {
         let known = self.directory.record(asker).map(|record| &record.chain);
         let Some(chain) = known.or_else(|| self.vouched.get(asker).map(|vouched| &vouched.chain)) else {
             let text = "this member does not know the asker's record yet; ask again later".to_owned();
-            return Answer::Refused(Refused { code: "unknown".to_owned(), text });
+            return Answer::Refused(Refused {
+                code: "unknown".to_owned(),
+                text,
+            });
         };
         let decided = decide_renewal(chain, &self.admitter(), self.now(), serial);
         match decided.and_then(|grant| self.sign(&grant)) {
-            Ok(chain) => Answer::Granted(Admitted { chain: chain.to_bytes(), records: Vec::new() }),
+            Ok(chain) => Answer::Granted(Admitted {
+                chain: chain.to_bytes(),
+                records: Vec::new(),
+            }),
             Err(refusal) => Answer::Refused(refused(&refusal)),
         }
     }
@@ -78,21 +102,33 @@ impl Actor {
             Decision::Forward(candidates) => return Ok(Outcome::Forward(candidates)),
             Decision::Again(grant) => self.sign(&grant),
             Decision::Admit { grant, record: None } => self.sign(&grant),
-            Decision::Admit { grant, record: Some(used) } => {
+            Decision::Admit {
+                grant,
+                record: Some(used),
+            } => {
                 let (token, joiner) = (used.token, used.joiner);
                 self.ledger.add(*used);
-                match self.keeper.try_save(StoreItem::Admissions, self.ledger.to_bytes()).await {
+                match self
+                    .keeper
+                    .try_save(StoreItem::Admissions, self.ledger.to_bytes())
+                    .await
+                {
                     Ok(()) => self.sign(&grant),
                     Err(error) => {
                         self.ledger.remove(&token, &joiner);
-                        Err(Refusal::Store { error: error.to_string() })
+                        Err(Refusal::Store {
+                            error: error.to_string(),
+                        })
                     }
                 }
             }
         };
         let chain = signed.map_err(|refusal| refused(&refusal))?;
         tracing::info!(node = %admission.joiner.short(), name = %admission.request.name, "node admitted");
-        Ok(Outcome::Admitted(Admitted { chain: chain.to_bytes(), records: self.first_records() }))
+        Ok(Outcome::Admitted(Admitted {
+            chain: chain.to_bytes(),
+            records: self.first_records(),
+        }))
     }
 
     fn judge(
@@ -102,8 +138,10 @@ impl Actor {
         serial: meshnode_crypto::Serial,
     ) -> Result<Decision, Refused> {
         let now = self.now();
-        let name = Name::parse(&admission.request.name)
-            .map_err(|error| Refused { code: "bad_name".to_owned(), text: error.to_string() })?;
+        let name = Name::parse(&admission.request.name).map_err(|error| Refused {
+            code: "bad_name".to_owned(),
+            text: error.to_string(),
+        })?;
         let decided = || {
             let token = SignedToken::from_bytes(&admission.token)?.verify(now.wall)?;
             self.check_mesh(&token)?;
@@ -127,16 +165,35 @@ impl Actor {
             size += record.len() + 4;
             size <= MAX_ANSWER - ANSWER_HEAD
         };
-        self.directory.records().take_while(fits).map(|record| record.to_vec()).collect()
+        self.directory
+            .records()
+            .take_while(fits)
+            .map(|record| record.to_vec())
+            .collect()
     }
 
     fn forward(&mut self, admission: Admission, candidates: Vec<Candidate>, answer: Verdict) {
         if self.jobs.len() >= MAX_JOBS {
             let text = "too many joins at once; try again".to_owned();
-            return drop(answer.send(Err(Refused { code: "busy".to_owned(), text })));
+            return drop(answer.send(Err(Refused {
+                code: "busy".to_owned(),
+                text,
+            })));
         }
-        let Admission { token, exporter, joiner, proof, request } = admission;
-        let request = Request::Forward(ForwardedAdmission { token, exporter, joiner, proof, request });
+        let Admission {
+            token,
+            exporter,
+            joiner,
+            proof,
+            request,
+        } = admission;
+        let request = Request::Forward(ForwardedAdmission {
+            token,
+            exporter,
+            joiner,
+            proof,
+            request,
+        });
         let carrier = self.out.carrier.clone();
         self.jobs.spawn(async move {
             let mut verdict = None;
@@ -151,7 +208,10 @@ impl Actor {
                 }
                 break;
             }
-            let name = candidates.first().map(|candidate| candidate.name.clone()).unwrap_or_default();
+            let name = candidates
+                .first()
+                .map(|candidate| candidate.name.clone())
+                .unwrap_or_default();
             drop(answer.send(verdict.unwrap_or_else(|| Err(refused(&Refusal::IssuerDown { name })))));
             Done::Nothing
         });

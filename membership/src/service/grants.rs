@@ -1,8 +1,8 @@
 //! What this node grants and revokes, and the grants that it gets.
 
 use meshnode_crypto::{
-    Grant, GrantChain, Revocation, RevocationTarget, Serial, SigningKey, Token, TokenSpec,
-    UnixMillis, VerifiedChain, covers,
+    Grant, GrantChain, Revocation, RevocationTarget, Serial, SigningKey, Token, TokenSpec, UnixMillis,
+    VerifiedChain, covers,
 };
 use rand::RngExt;
 use tokio::sync::oneshot;
@@ -39,12 +39,19 @@ impl Actor {
         };
         let entropy = self.rng.random();
         let token = Token::issue(spec, &self.identity.key, self.own.chain().0, entropy)?;
-        self.tokens.retain(|issued| now.wall <= issued.not_after + GRANT_LIFE);
+        self.tokens
+            .retain(|issued| now.wall <= issued.not_after + GRANT_LIFE);
         if self.tokens.len() >= MAX_TOKENS {
             self.tokens.remove(0);
         }
-        self.tokens.push(IssuedToken { serial: token.public().serial(), not_after });
-        let saved = self.keeper.try_save(StoreItem::Tokens, encode(&self.tokens)).await;
+        self.tokens.push(IssuedToken {
+            serial: token.public().serial(),
+            not_after,
+        });
+        let saved = self
+            .keeper
+            .try_save(StoreItem::Tokens, encode(&self.tokens))
+            .await;
         saved.map_err(InviteError::Store)?;
         Ok(token)
     }
@@ -62,12 +69,18 @@ impl Actor {
         };
         if node == self.identity.node {
             self.adopt(chain);
-            return drop(answer.send(Ok(GrantOutcome { not_after, delivered: true })));
+            return drop(answer.send(Ok(GrantOutcome {
+                not_after,
+                delivered: true,
+            })));
         }
         if self.offered.len() < MAX_OFFERED || self.offered.contains_key(&node) {
             self.offered.insert(node, chain.clone());
         }
-        let delivery = self.out.carrier.deliver(node, Message::Grant(chain.to_bytes().into()));
+        let delivery = self
+            .out
+            .carrier
+            .deliver(node, Message::Grant(chain.to_bytes().into()));
         self.jobs.spawn(async move {
             let delivered = delivery.await;
             drop(answer.send(Ok(GrantOutcome { not_after, delivered })));
@@ -80,32 +93,53 @@ impl Actor {
         check_clock(&self.admitter(), now)?;
         let serial = self.serial();
         if request.node == self.identity.node {
-            let grant = self.root_grant(now, serial, Some(request)).ok_or(Refusal::NobodyMay)?;
+            let grant = self
+                .root_grant(now, serial, Some(request))
+                .ok_or(Refusal::NobodyMay)?;
             return Ok((GrantChain::from(grant.0), grant.1));
         }
-        let record = self.directory.record(&request.node).ok_or(GrantFailure::UnknownNode(request.node))?;
+        let record = self
+            .directory
+            .record(&request.node)
+            .ok_or(GrantFailure::UnknownNode(request.node))?;
         if self.directory.is_barred(&request.node, self.own.chain().1) {
             return Err(Refusal::NodeRevoked.into());
         }
         let grant = widened(record.chain.clone(), request, self.own.chain().1, now, serial);
-        self.own.chain().1.check_invitation(&grant.serve, &grant.delegate)?;
+        self.own
+            .chain()
+            .1
+            .check_invitation(&grant.serve, &grant.delegate)?;
         let chain = self.sign(&grant)?;
         let not_after = chain.verify(&self.identity.mesh, now.wall)?.not_after();
         Ok((chain, not_after))
     }
 
-    pub(super) async fn revoke(&mut self, target: RevocationTarget, descendants: bool) -> Result<(), RevokeError> {
+    pub(super) async fn revoke(
+        &mut self,
+        target: RevocationTarget,
+        descendants: bool,
+    ) -> Result<(), RevokeError> {
         let now = self.now().wall;
         let (signer, until) = self.revoker(&target, now)?;
-        let revocation =
-            Revocation { target, descendants, issuer: signer.public_key(), issued_at: now, until };
+        let revocation = Revocation {
+            target,
+            descendants,
+            issuer: signer.public_key(),
+            issued_at: now,
+            until,
+        };
         let signed = revocation.sign(&signer, &self.identity.mesh)?;
         self.take_revocation(signed.as_bytes(), None);
         self.save_revocations().await.map_err(RevokeError::Store)
     }
 
     // With which key, and until when the revocation matters.
-    fn revoker(&self, target: &RevocationTarget, now: UnixMillis) -> Result<(SigningKey, UnixMillis), RevokeError> {
+    fn revoker(
+        &self,
+        target: &RevocationTarget,
+        now: UnixMillis,
+    ) -> Result<(SigningKey, UnixMillis), RevokeError> {
         let authority = self.identity.authority.clone();
         match target {
             RevocationTarget::Node(node) => {
@@ -135,10 +169,15 @@ impl Actor {
     /// A member gives us a new grant: taken if it is ours, later, and no less than we have, or by somebody
     /// who let us in.
     pub(super) async fn handle_grant(&mut self, bytes: &[u8]) {
-        let offered = GrantChain::from_bytes(bytes)
-            .and_then(|chain| chain.verify(&self.identity.mesh, self.now().wall).map(|verified| (chain, verified)));
+        let offered = GrantChain::from_bytes(bytes).and_then(|chain| {
+            chain
+                .verify(&self.identity.mesh, self.now().wall)
+                .map(|verified| (chain, verified))
+        });
         match offered {
-            Ok((chain, verified)) if improves(&verified, self.own.chain().1) && self.is_welcome(&verified) => {
+            Ok((chain, verified))
+                if improves(&verified, self.own.chain().1) && self.is_welcome(&verified) =>
+            {
                 self.adopt(chain);
             }
             Ok(_) => tracing::debug!("a grant was offered that is no better than ours"),
@@ -166,21 +205,28 @@ impl Actor {
 
     /// Asks for a renewal when it is time; a founder that keeps the authority's key renews itself.
     pub(super) async fn renew(&mut self, now: Now) {
-        if self.renewing || now.wall < self.renewal.poll_timeout(self.own.chain().1) || self.jobs.len() >= MAX_JOBS {
+        if self.renewing
+            || now.wall < self.renewal.poll_timeout(self.own.chain().1)
+            || self.jobs.len() >= MAX_JOBS
+        {
             return;
         }
         let serial = self.serial();
         if let Some((grant, _)) = self.root_grant(now, serial, None) {
             return self.adopt(GrantChain::from(grant));
         }
-        let candidates = self.renewal.handle_timeout(self.own.chain().1, &self.directory, now);
+        let candidates = self
+            .renewal
+            .handle_timeout(self.own.chain().1, &self.directory, now);
         let carrier = self.out.carrier.clone();
         self.renewing = true;
         self.jobs.spawn(async move {
             for node in candidates {
                 match carrier.request(node, Request::Renew).await {
                     Ok(Answer::Granted(admitted)) => return Done::Renewed(Some(admitted.chain)),
-                    Ok(Answer::Refused(refused)) => tracing::debug!(node = %node.short(), %refused, "not renewed"),
+                    Ok(Answer::Refused(refused)) => {
+                        tracing::debug!(node = %node.short(), %refused, "not renewed")
+                    }
                     Err(error) => tracing::debug!(node = %node.short(), %error, "not renewed"),
                 }
             }
@@ -221,9 +267,17 @@ impl Actor {
     ) -> Option<(meshnode_crypto::SignedGrant, UnixMillis)> {
         let authority = self.identity.authority.as_ref()?;
         let chain = self.own.chain().1;
-        let root = chain.links().next_back().filter(|link| link.issuer == authority.public_key())?;
+        let root = chain
+            .links()
+            .next_back()
+            .filter(|link| link.issuer == authority.public_key())?;
         let not_after = now.wall + GRANT_LIFE;
-        let mut grant = Grant { not_before: now.wall - CLOCK_MARGIN, not_after, serial, ..root.clone() };
+        let mut grant = Grant {
+            not_before: now.wall - CLOCK_MARGIN,
+            not_after,
+            serial,
+            ..root.clone()
+        };
         if let Some(request) = request {
             grant.serve = request.serve;
             grant.delegate = request.delegate.unwrap_or(grant.delegate);
@@ -263,9 +317,14 @@ fn widened(
 // Only those who let us in may take something away.
 fn improves(offered: &VerifiedChain, held: &VerifiedChain) -> bool {
     let ancestors = held.issuers();
-    let by_ancestor = offered.issuers().last().is_some_and(|issuer| ancestors.contains(issuer));
-    let covers_all = |wide: &[ipnet::IpNet], list: &[ipnet::IpNet]| list.iter().all(|prefix| covers(wide, prefix));
-    let no_less = covers_all(offered.serve(), held.serve()) && covers_all(offered.delegate(), held.delegate());
+    let by_ancestor = offered
+        .issuers()
+        .last()
+        .is_some_and(|issuer| ancestors.contains(issuer));
+    let covers_all =
+        |wide: &[ipnet::IpNet], list: &[ipnet::IpNet]| list.iter().all(|prefix| covers(wide, prefix));
+    let no_less =
+        covers_all(offered.serve(), held.serve()) && covers_all(offered.delegate(), held.delegate());
     let later = offered.issued() > held.issued() || offered.not_after() > held.not_after();
     later && (by_ancestor || no_less)
 }

@@ -37,7 +37,11 @@ pub(super) struct Keeper {
 
 impl Keeper {
     pub(super) fn new(store: Arc<dyn Store>, events: broadcast::Sender<MembershipEvent>) -> Self {
-        Keeper { store, events, failing: BTreeSet::new() }
+        Keeper {
+            store,
+            events,
+            failing: BTreeSet::new(),
+        }
     }
 
     /// The item's bytes; an unreadable item is reported and counts as absent.
@@ -84,7 +88,10 @@ impl Keeper {
         if self.failing.insert(item) {
             tracing::warn!(?item, %error, "the state directory fails; going on from memory");
             // Nobody need be listening.
-            let _ = self.events.send(MembershipEvent::StoreFailed { item, error: error.to_string() });
+            let _ = self.events.send(MembershipEvent::StoreFailed {
+                item,
+                error: error.to_string(),
+            });
         }
     }
 }
@@ -95,5 +102,7 @@ pub(super) fn read<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> io::Result<T
 }
 
 async fn run<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(io::Error::other(error)))
 }

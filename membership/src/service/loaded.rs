@@ -27,11 +27,17 @@ impl Loaded {
     /// Reads everything. Only a ledger that cannot be read is fatal: without it a used token could be used
     /// again. This start is counted already.
     pub(super) async fn load(keeper: &mut Keeper, config: &MembershipConfig) -> Result<Self, StartError> {
-        let ledger = ledger(keeper).await.map_err(|source| StartError::Store { item: StoreItem::Admissions, source })?;
+        let ledger = ledger(keeper).await.map_err(|source| StartError::Store {
+            item: StoreItem::Admissions,
+            source,
+        })?;
         let last: Counter = value(keeper, StoreItem::Counter).await;
         Ok(Loaded {
             chain: chain(keeper, config).await,
-            counter: Counter { starts: last.starts + 1, ..last },
+            counter: Counter {
+                starts: last.starts + 1,
+                ..last
+            },
             ledger,
             tokens: value(keeper, StoreItem::Tokens).await,
             revocations: value(keeper, StoreItem::Revocations).await,
@@ -73,7 +79,11 @@ async fn chain(keeper: &mut Keeper, config: &MembershipConfig) -> GrantChain {
     let Some(bytes) = keeper.load(StoreItem::Chain).await else {
         return config.chain.clone();
     };
-    let issued = |chain: &GrantChain| chain.verify_at_any_time(&config.mesh).map(|verified| verified.issued());
+    let issued = |chain: &GrantChain| {
+        chain
+            .verify_at_any_time(&config.mesh)
+            .map(|verified| verified.issued())
+    };
     match GrantChain::from_bytes(&bytes) {
         Ok(stored) if issued(&stored).is_ok() && issued(&stored).ok() >= issued(&config.chain).ok() => stored,
         Ok(_) => config.chain.clone(),

@@ -108,17 +108,23 @@ impl Membership {
 
     /// Makes a token.
     pub async fn invite(&self, request: InviteRequest) -> Result<Token, InviteError> {
-        self.ask(|answer| Command::Invite(request, answer)).await.unwrap_or(Err(InviteError::Stopped))
+        self.ask(|answer| Command::Invite(request, answer))
+            .await
+            .unwrap_or(Err(InviteError::Stopped))
     }
 
     /// Replaces a node's grant.
     pub async fn grant(&self, request: GrantRequest) -> Result<GrantOutcome, GrantFailure> {
-        self.ask(|answer| Command::Grant(request, answer)).await.unwrap_or(Err(GrantFailure::Stopped))
+        self.ask(|answer| Command::Grant(request, answer))
+            .await
+            .unwrap_or(Err(GrantFailure::Stopped))
     }
 
     /// Puts a node or token out, with `descendants` also all that came in through it.
     pub async fn revoke(&self, target: RevocationTarget, descendants: bool) -> Result<(), RevokeError> {
-        let asked = self.ask(|answer| Command::Revoke(target, descendants, answer)).await;
+        let asked = self
+            .ask(|answer| Command::Revoke(target, descendants, answer))
+            .await;
         asked.unwrap_or(Err(RevokeError::Stopped))
     }
 

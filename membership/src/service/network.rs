@@ -19,9 +19,17 @@ const GREETING: usize = 64 * 1024;
 impl Actor {
     pub(super) async fn handle_carrier(&mut self, event: CarrierEvent) {
         match event {
-            CarrierEvent::Connected { node, remote, dialled } => self.connected(node, remote, dialled),
+            CarrierEvent::Connected {
+                node,
+                remote,
+                dialled,
+            } => self.connected(node, remote, dialled),
             CarrierEvent::Message { from, message } => self.handle_message(from, message).await,
-            CarrierEvent::Request { from, request, answer } => match request {
+            CarrierEvent::Request {
+                from,
+                request,
+                answer,
+            } => match request {
                 Request::Renew => drop(answer.send(self.answer_renewal(&from))),
                 Request::Forward(forwarded) => {
                     let decided = self.decide_forwarded(forwarded).await;
@@ -47,7 +55,10 @@ impl Actor {
                 }
             }
             GossipEvent::Refused { from, violation } => {
-                let source = self.directory.node_at(from).map_or(from.to_string(), |node| node.to_string());
+                let source = self
+                    .directory
+                    .node_at(from)
+                    .map_or(from.to_string(), |node| node.to_string());
                 self.directory.note_rejected(&source, violation.as_str(), now);
             }
             GossipEvent::TableFull => self.say_full(now),
@@ -77,7 +88,11 @@ impl Actor {
             carrier.send(node, Message::Records(vec![own.bytes.to_vec()]));
         }
         let mut size = 0;
-        let revocations: Vec<Vec<u8>> = self.directory.revocations().map(|(_, bytes)| bytes.to_vec()).collect();
+        let revocations: Vec<Vec<u8>> = self
+            .directory
+            .revocations()
+            .map(|(_, bytes)| bytes.to_vec())
+            .collect();
         let fitting: Vec<_> = revocations
             .into_iter()
             .take_while(|bytes| {
@@ -101,7 +116,9 @@ impl Actor {
         match message {
             Message::Hello(chain) => self.handle_hello(from, &chain),
             Message::Gossip(bytes) => {
-                self.out.gossip.receive(mesh_address(&self.identity.mesh, &from), bytes);
+                self.out
+                    .gossip
+                    .receive(mesh_address(&self.identity.mesh, &from), bytes);
             }
             Message::Records(records) => self.handle_records(from, &records),
             Message::Revocations(revocations) => {
@@ -120,18 +137,29 @@ impl Actor {
     // A stranger shows its grants: if they hold, it is a member whose record has not come yet.
     fn handle_hello(&mut self, from: NodeId, bytes: &[u8]) {
         let now = self.now();
-        let verified = GrantChain::from_bytes(bytes).and_then(|chain| chain.verify_at_any_time(&self.identity.mesh));
+        let verified =
+            GrantChain::from_bytes(bytes).and_then(|chain| chain.verify_at_any_time(&self.identity.mesh));
         match verified {
             Ok(chain) if *chain.subject() == from && self.directory.admits(&chain, now) => {
                 if self.directory.has_room_for(&from) && self.vouched.len() < self.directory.capacity() {
-                    self.vouched.insert(from, Vouched { chain, since: now.monotonic });
+                    self.vouched.insert(
+                        from,
+                        Vouched {
+                            chain,
+                            since: now.monotonic,
+                        },
+                    );
                     self.settling.book_changed();
                 } else {
                     self.say_full(now);
                 }
             }
-            Ok(_) => tracing::debug!(node = %from.short(), "hello with a grant that is over, revoked or another's"),
-            Err(error) => tracing::debug!(node = %from.short(), %error, "hello with a grant that does not hold"),
+            Ok(_) => {
+                tracing::debug!(node = %from.short(), "hello with a grant that is over, revoked or another's")
+            }
+            Err(error) => {
+                tracing::debug!(node = %from.short(), %error, "hello with a grant that does not hold")
+            }
         }
     }
 
@@ -139,7 +167,9 @@ impl Actor {
         let now = self.now();
         for record in records {
             match self.directory.handle_record(record, now) {
-                Ok(accepted) if accepted.change.is_news() => self.settling.pass_on_record(accepted.node, from),
+                Ok(accepted) if accepted.change.is_news() => {
+                    self.settling.pass_on_record(accepted.node, from)
+                }
                 Ok(_) => {}
                 Err(reason) => {
                     tracing::debug!(from = %from.short(), reason = reason.as_str(), "record refused");
@@ -171,5 +201,8 @@ impl Actor {
 
 /// A refusal as it crosses the wire.
 pub(super) fn refused(refusal: &Refusal) -> Refused {
-    Refused { code: refusal.code().to_owned(), text: refusal.to_string() }
+    Refused {
+        code: refusal.code().to_owned(),
+        text: refusal.to_string(),
+    }
 }

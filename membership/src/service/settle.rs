@@ -118,7 +118,10 @@ impl Actor {
                 }
                 DirectoryEvent::Expired { node } => tracing::info!(node = %node.short(), "record expired"),
                 DirectoryEvent::ClockSkew(millis) => {
-                    tracing::warn!(?millis, "this node's clock and the members' differ by more than ten minutes");
+                    tracing::warn!(
+                        ?millis,
+                        "this node's clock and the members' differ by more than ten minutes"
+                    );
                     self.say(MembershipEvent::ClockSkew { millis });
                 }
                 DirectoryEvent::TableFull { .. } => self.say_full(self.now()),
@@ -196,8 +199,11 @@ impl Actor {
     fn deliver_goodbye(&mut self, message: Message) {
         let waiting = std::mem::take(&mut self.goodbyes);
         let carrier = &self.out.carrier;
-        let deliveries: Vec<_> =
-            carrier.connected().into_iter().map(|node| carrier.deliver(node, message.clone())).collect();
+        let deliveries: Vec<_> = carrier
+            .connected()
+            .into_iter()
+            .map(|node| carrier.deliver(node, message.clone()))
+            .collect();
         self.jobs.spawn(async move {
             futures_util::future::join_all(deliveries).await;
             for answer in waiting {
@@ -216,7 +222,9 @@ impl Actor {
         let audience = self.audience();
         for (bytes, from) in revocations {
             for node in audience.iter().filter(|node| Some(**node) != from) {
-                self.out.carrier.send(*node, Message::Revocations(vec![bytes.clone()]));
+                self.out
+                    .carrier
+                    .send(*node, Message::Revocations(vec![bytes.clone()]));
             }
         }
         // Whoever it hits is cut off now, not when the next view is due.
@@ -263,7 +271,11 @@ impl Actor {
     // Confirmed addresses first, then what the node says itself.
     fn addresses(&self, record: &VerifiedRecord) -> Vec<SocketAddr> {
         let mut addresses = self.good.get(&record.node).cloned().unwrap_or_default();
-        let announced = record.body.endpoints.iter().filter(|endpoint| !addresses.contains(endpoint));
+        let announced = record
+            .body
+            .endpoints
+            .iter()
+            .filter(|endpoint| !addresses.contains(endpoint));
         let announced: Vec<_> = announced.copied().collect();
         addresses.extend(announced);
         addresses
@@ -277,13 +289,27 @@ impl Actor {
     }
 
     fn say_who_came_and_went(&self, before: &View, after: &View) {
-        for (node, seen) in after.nodes.iter().filter(|(node, _)| !before.nodes.contains_key(node)) {
+        for (node, seen) in after
+            .nodes
+            .iter()
+            .filter(|(node, _)| !before.nodes.contains_key(node))
+        {
             tracing::info!(node = %node.short(), name = %seen.name, "node joined");
-            self.say(MembershipEvent::Joined { node: *node, name: seen.name.clone() });
+            self.say(MembershipEvent::Joined {
+                node: *node,
+                name: seen.name.clone(),
+            });
         }
-        for (node, seen) in before.nodes.iter().filter(|(node, _)| !after.nodes.contains_key(node)) {
+        for (node, seen) in before
+            .nodes
+            .iter()
+            .filter(|(node, _)| !after.nodes.contains_key(node))
+        {
             tracing::info!(node = %node.short(), name = %seen.name, "node left");
-            self.say(MembershipEvent::Left { node: *node, name: seen.name.clone() });
+            self.say(MembershipEvent::Left {
+                node: *node,
+                name: seen.name.clone(),
+            });
         }
     }
 
@@ -296,8 +322,12 @@ impl Actor {
         let connected = self.out.carrier.connected();
         let mut parcels: BTreeMap<NodeId, Vec<Vec<u8>>> = BTreeMap::new();
         for (node, from) in news {
-            let Some(record) = self.directory.record(&node) else { continue };
-            let others = connected.iter().filter(|other| **other != from && **other != node);
+            let Some(record) = self.directory.record(&node) else {
+                continue;
+            };
+            let others = connected
+                .iter()
+                .filter(|other| **other != from && **other != node);
             for other in others.sample(&mut self.rng, FAN_OUT) {
                 parcels.entry(*other).or_default().push(record.bytes.to_vec());
             }
@@ -323,7 +353,8 @@ impl Actor {
 
     pub(super) fn forget_stale(&mut self, now: Now) {
         let before = self.vouched.len();
-        self.vouched.retain(|_, vouched| now.monotonic.duration_since(vouched.since) < VOUCHED);
+        self.vouched
+            .retain(|_, vouched| now.monotonic.duration_since(vouched.since) < VOUCHED);
         if self.vouched.len() != before {
             self.settling.book_changed();
         }
@@ -351,7 +382,11 @@ impl Actor {
 
     pub(super) async fn save_revocations(&mut self) -> io::Result<()> {
         self.settling.revocations_unsaved = false;
-        let all: Vec<Vec<u8>> = self.directory.revocations().map(|(_, bytes)| bytes.to_vec()).collect();
+        let all: Vec<Vec<u8>> = self
+            .directory
+            .revocations()
+            .map(|(_, bytes)| bytes.to_vec())
+            .collect();
         self.keeper.try_save(StoreItem::Revocations, encode(&all)).await
     }
 
@@ -360,9 +395,15 @@ impl Actor {
         let Some(since) = peers.since else { return };
         let who = self.directory.version();
         let debounced = now.monotonic.duration_since(since) >= self.identity.timing.cache_debounce;
-        let rested = peers.last.is_none_or(|last| now.monotonic.duration_since(last) >= CACHE_REFRESH);
+        let rested = peers
+            .last
+            .is_none_or(|last| now.monotonic.duration_since(last) >= CACHE_REFRESH);
         if debounced && (rested || peers.version != who) {
-            self.settling.peers = Unsaved { since: None, last: Some(now.monotonic), version: who };
+            self.settling.peers = Unsaved {
+                since: None,
+                last: Some(now.monotonic),
+                version: who,
+            };
             self.save_peers().await;
         }
     }
@@ -373,7 +414,10 @@ impl Actor {
             good: self.good.get(&record.node).cloned().unwrap_or_default(),
         };
         let peers = self.directory.members().map(peer).collect();
-        let cache = PeerCache { saved_at: self.now().wall, peers };
+        let cache = PeerCache {
+            saved_at: self.now().wall,
+            peers,
+        };
         let bytes = cache.to_bytes(&self.identity.key, &self.identity.mesh);
         self.keeper.save(StoreItem::Peers, bytes).await;
     }

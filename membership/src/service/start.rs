@@ -57,7 +57,12 @@ impl Wiring {
                 carrier.send(*node, Message::Gossip(bytes));
             }
         });
-        Arc::new(ChitchatGossip::start(self.gossip, self.voucher, outbox, self.gossip_events))
+        Arc::new(ChitchatGossip::start(
+            self.gossip,
+            self.voucher,
+            outbox,
+            self.gossip_events,
+        ))
     }
 }
 
@@ -68,8 +73,11 @@ pub(super) async fn over_quic(
     clock: Arc<dyn WallClock>,
 ) -> Result<Membership, StartError> {
     start(config, store, clock, |wiring| {
-        let carrier: Arc<dyn Carrier> =
-            Arc::new(Pool::start(endpoint, wiring.hello.clone(), wiring.carrier_events.clone()));
+        let carrier: Arc<dyn Carrier> = Arc::new(Pool::start(
+            endpoint,
+            wiring.hello.clone(),
+            wiring.carrier_events.clone(),
+        ));
         let gossip = wiring.chitchat(&carrier);
         (carrier, gossip)
     })
@@ -92,13 +100,22 @@ async fn start(
     wire: impl FnOnce(Wiring) -> Wired,
 ) -> Result<Membership, StartError> {
     let node = config.signing_key.public_key();
-    let now = Now { wall: clock.now(), monotonic: monotonic() };
+    let now = Now {
+        wall: clock.now(),
+        monotonic: monotonic(),
+    };
     let events = broadcast::Sender::new(EVENTS);
     let mut keeper = Keeper::new(store, events.clone());
     let loaded = Loaded::load(&mut keeper, &config).await?;
     keeper.save_counter(loaded.counter).await;
-    let mut directory =
-        Directory::new(DirectoryConfig { mesh: config.mesh, self_id: node, max_members: config.max_members }, now);
+    let mut directory = Directory::new(
+        DirectoryConfig {
+            mesh: config.mesh,
+            self_id: node,
+            max_members: config.max_members,
+        },
+        now,
+    );
     let good = loaded.restore(&mut directory, &config.first_records, now);
     let own = OwnRecord::new(own_config(&config, loaded.counter), loaded.chain)?;
 
@@ -131,7 +148,14 @@ async fn start(
             seeds: config.seeds,
             timing: config.timing,
         },
-        out: Outputs { carrier, gossip, routes, view, events: events.clone(), stats: stats.clone() },
+        out: Outputs {
+            carrier,
+            gossip,
+            routes,
+            view,
+            events: events.clone(),
+            stats: stats.clone(),
+        },
         clock,
         rng,
         keeper,
@@ -158,7 +182,15 @@ async fn start(
         gossip: gossip_inbox,
     };
     let actor = tokio::spawn(actor.run(inputs));
-    Ok(Membership { commands, confirmations, announcement, view: views, events, stats, actor })
+    Ok(Membership {
+        commands,
+        confirmations,
+        announcement,
+        view: views,
+        events,
+        stats,
+        actor,
+    })
 }
 
 fn own_config(config: &MembershipConfig, counter: Counter) -> OwnConfig {

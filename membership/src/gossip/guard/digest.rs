@@ -42,7 +42,13 @@ impl<'a> Digest<'a> {
 
     /// Cuts out rows that are neither a member's, nor ours, nor vouched for by a record found beside
     /// them. `tail` is what follows the digest in the message.
-    pub(super) fn strip(self, own: &OwnRow, vouch: &mut impl Vouch, tail: &[u8], inspected: &mut Inspected<'_>) {
+    pub(super) fn strip(
+        self,
+        own: &OwnRow,
+        vouch: &mut impl Vouch,
+        tail: &[u8],
+        inspected: &mut Inspected<'_>,
+    ) {
         let vouched: BTreeSet<_> = inspected.records.iter().map(|(address, _)| *address).collect();
         let mut keeps =
             |id: &RowId| id.address == own.id.address || vouch.admits(id, vouched.contains(&id.address));

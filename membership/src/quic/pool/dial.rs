@@ -46,7 +46,9 @@ pub(super) async fn link_to(shared: &Arc<Shared>, node: NodeId) -> Result<Arc<Li
 
 /// Dials an address whose key is not known; the link stays a stranger until its node says hello.
 pub(super) async fn seed(shared: Arc<Shared>, address: SocketAddr) {
-    let Ok(_permit) = shared.dials.acquire().await else { return };
+    let Ok(_permit) = shared.dials.acquire().await else {
+        return;
+    };
     match timeout(DIAL_TIMEOUT, shared.endpoint.dial(address, None)).await {
         Ok(Ok(connection)) => greet_seed(&shared, connection),
         Ok(Err(error)) => tracing::debug!(%address, %error, "seed not reached"),
@@ -75,11 +77,15 @@ fn start(shared: &Arc<Shared>, connection: Connection, node: NodeId) -> Arc<Link
 
 // The first address whose node proves the expected key wins; the others are dropped, which closes them.
 async fn race(shared: &Shared, node: NodeId, addresses: &[SocketAddr]) -> Option<Connection> {
-    let attempts = addresses.iter().take(MAX_ADDRESSES).enumerate().map(|(index, address)| async move {
-        sleep(STAGGER * index as u32).await;
-        let dialled = shared.endpoint.dial(*address, Some(node)).await;
-        dialled.inspect_err(|error: &DialError| tracing::trace!(%address, %error, "dial failed"))
-    });
+    let attempts = addresses
+        .iter()
+        .take(MAX_ADDRESSES)
+        .enumerate()
+        .map(|(index, address)| async move {
+            sleep(STAGGER * index as u32).await;
+            let dialled = shared.endpoint.dial(*address, Some(node)).await;
+            dialled.inspect_err(|error: &DialError| tracing::trace!(%address, %error, "dial failed"))
+        });
     let mut attempts: FuturesUnordered<_> = attempts.collect();
     while let Some(attempt) = attempts.next().await {
         if let Ok(connection) = attempt {

@@ -57,11 +57,13 @@ impl Link {
     }
 
     pub(super) fn admit(&self) {
-        self.member.send_if_modified(|member| !std::mem::replace(member, true));
+        self.member
+            .send_if_modified(|member| !std::mem::replace(member, true));
     }
 
     pub(super) fn close(&self, reason: CloseReason) {
-        self.connection.close(reason.code(), format!("{reason:?}").as_bytes());
+        self.connection
+            .close(reason.code(), format!("{reason:?}").as_bytes());
     }
 
     /// When something was last sent.
@@ -72,7 +74,9 @@ impl Link {
     pub(super) async fn open_bi(&self) -> Result<(SendStream, RecvStream), StreamError> {
         self.touch();
         let opened = timeout(FRAME_TIMEOUT, self.connection.open_bi()).await;
-        opened.map_err(|_| StreamError::TimedOut)?.map_err(|error| StreamError::Broken(error.to_string()))
+        opened
+            .map_err(|_| StreamError::TimedOut)?
+            .map_err(|error| StreamError::Broken(error.to_string()))
     }
 
     pub(super) async fn say(&self, message: &Message) -> Result<SendStream, StreamError> {
@@ -94,7 +98,8 @@ impl Link {
     }
 
     fn touch(&self) {
-        self.used.store(self.since.elapsed().as_millis() as u64, Ordering::Relaxed);
+        self.used
+            .store(self.since.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
     async fn becomes_member(&self) -> bool {
@@ -139,8 +144,11 @@ async fn greet(shared: Arc<Shared>, link: Arc<Link>, stranger: Option<Stranger>)
     if !link.dialled && link.say(&hello(&shared)).await.is_err() {
         return;
     }
-    let connected =
-        CarrierEvent::Connected { node: link.node, remote: remote(&link.connection), dialled: link.dialled };
+    let connected = CarrierEvent::Connected {
+        node: link.node,
+        remote: remote(&link.connection),
+        dialled: link.dialled,
+    };
     // The actor is gone only when everything stops.
     let _ = shared.events.send(connected).await;
 }
@@ -158,13 +166,23 @@ async fn try_read_uni(shared: &Shared, link: &Arc<Link>, stream: &mut RecvStream
     }
     let message = stream::read_message(stream, kind).await?;
     if let Message::Gossip(bytes) = &message {
-        shared.counters.gossip_received.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        shared
+            .counters
+            .gossip_received
+            .fetch_add(bytes.len() as u64, Ordering::Relaxed);
     }
     if matches!(message, Message::Hello(_)) && link.is_member() {
         return Ok(());
     }
-    let event = CarrierEvent::Message { from: link.node, message };
-    shared.events.send(event).await.map_err(|_| StreamError::Broken("stopping".to_owned()))
+    let event = CarrierEvent::Message {
+        from: link.node,
+        message,
+    };
+    shared
+        .events
+        .send(event)
+        .await
+        .map_err(|_| StreamError::Broken("stopping".to_owned()))
 }
 
 async fn serve_bi(shared: Arc<Shared>, link: Arc<Link>, mut send: SendStream, mut receive: RecvStream) {
@@ -199,12 +217,19 @@ async fn answer(
     send: &mut SendStream,
 ) -> Result<(), StreamError> {
     let (reply, answered) = oneshot::channel();
-    let event = CarrierEvent::Request { from: link.node, request, answer: reply };
+    let event = CarrierEvent::Request {
+        from: link.node,
+        request,
+        answer: reply,
+    };
     let gone = || StreamError::Broken("stopping".to_owned());
     shared.events.send(event).await.map_err(|_| gone())?;
-    let answer = timeout(ANSWER_TIMEOUT, answered).await.map_err(|_| StreamError::TimedOut)?;
+    let answer = timeout(ANSWER_TIMEOUT, answered)
+        .await
+        .map_err(|_| StreamError::TimedOut)?;
     stream::write_frame(send, &answer.map_err(|_| gone())?).await?;
-    send.finish().map_err(|error| StreamError::Broken(error.to_string()))
+    send.finish()
+        .map_err(|error| StreamError::Broken(error.to_string()))
 }
 
 // A peer that breaks the framing is wrong about everything that follows on this connection.

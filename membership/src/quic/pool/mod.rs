@@ -133,7 +133,9 @@ impl Carrier for Pool {
         let shared = self.shared.clone();
         async move {
             let work = ask(&shared, to, &request);
-            timeout(ANSWER_TIMEOUT, work).await.map_err(|_| RequestError::TimedOut)?
+            timeout(ANSWER_TIMEOUT, work)
+                .await
+                .map_err(|_| RequestError::TimedOut)?
         }
         .boxed()
     }
@@ -157,7 +159,11 @@ impl Carrier for Pool {
 
     fn connected(&self) -> Vec<NodeId> {
         let peers = lock(&self.shared.peers);
-        peers.iter().filter(|(_, peer)| peer.standing_link().is_some()).map(|(node, _)| *node).collect()
+        peers
+            .iter()
+            .filter(|(_, peer)| peer.standing_link().is_some())
+            .map(|(node, _)| *node)
+            .collect()
     }
 
     fn stats(&self) -> CarrierStats {
@@ -213,7 +219,9 @@ impl Shared {
 
     fn forget(&self, link: &Arc<Link>) {
         let mut peers = lock(&self.peers);
-        let Some(peer) = peers.get_mut(&link.node) else { return };
+        let Some(peer) = peers.get_mut(&link.node) else {
+            return;
+        };
         peer.forget(link);
         if !peer.is_busy() && !self.book.load().contains_key(&link.node) {
             peers.remove(&link.node);
@@ -223,7 +231,12 @@ impl Shared {
     // Makes room for one more dialled connection by closing the one that was silent for longest.
     fn make_room(&self) {
         let peers = lock(&self.peers);
-        let dialled = || peers.values().filter_map(Peer::standing_link).filter(|link| link.dialled);
+        let dialled = || {
+            peers
+                .values()
+                .filter_map(Peer::standing_link)
+                .filter(|link| link.dialled)
+        };
         if dialled().count() >= MAX_OUTBOUND
             && let Some(idlest) = dialled().min_by_key(|link| link.last_used())
         {
@@ -233,14 +246,18 @@ impl Shared {
 }
 
 async fn ask(shared: &Arc<Shared>, to: NodeId, request: &Request) -> Result<Answer, RequestError> {
-    let link = dial::link_to(shared, to).await.map_err(|_| RequestError::Unreachable)?;
+    let link = dial::link_to(shared, to)
+        .await
+        .map_err(|_| RequestError::Unreachable)?;
     let (mut send, mut receive) = link.open_bi().await.map_err(|_| RequestError::Unreachable)?;
     let sent = async {
         stream::write_kind(&mut send, stream::REQUEST).await?;
         stream::write_frame(&mut send, request).await
     };
     sent.await.map_err(|_| RequestError::Unreachable)?;
-    stream::read_frame(&mut receive, MAX_ANSWER, ANSWER_TIMEOUT).await.map_err(|_| RequestError::Malformed)
+    stream::read_frame(&mut receive, MAX_ANSWER, ANSWER_TIMEOUT)
+        .await
+        .map_err(|_| RequestError::Malformed)
 }
 
 fn count(counter: &AtomicU64) {

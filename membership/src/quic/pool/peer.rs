@@ -38,7 +38,10 @@ impl Peer {
     pub(super) fn adopt(&mut self, link: Arc<Link>, we_are_lower: bool) {
         self.failures = 0;
         self.not_before = None;
-        let keep = self.links.first().is_some_and(|old| keeps(old, &link, we_are_lower));
+        let keep = self
+            .links
+            .first()
+            .is_some_and(|old| keeps(old, &link, we_are_lower));
         let position = if keep { self.links.len() } else { 0 };
         self.links.insert(position, link);
     }

@@ -26,7 +26,10 @@ fn next(shared: &Shared, node: &NodeId) -> Option<Message> {
 
 async fn say(shared: &Shared, link: &Link, message: &Message) {
     if let Message::Gossip(bytes) = message {
-        shared.counters.gossip_sent.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        shared
+            .counters
+            .gossip_sent
+            .fetch_add(bytes.len() as u64, Ordering::Relaxed);
     }
     if let Err(error) = link.say(message).await {
         count(&shared.counters.unreachable);
@@ -36,5 +39,8 @@ async fn say(shared: &Shared, link: &Link, message: &Message) {
 
 fn give_up(shared: &Shared, node: &NodeId) {
     let lost = lock(&shared.peers).get_mut(node).map_or(0, Peer::clear_queue);
-    shared.counters.unreachable.fetch_add(1 + lost as u64, Ordering::Relaxed);
+    shared
+        .counters
+        .unreachable
+        .fetch_add(1 + lost as u64, Ordering::Relaxed);
 }

@@ -32,7 +32,10 @@ impl Strangers {
             return None;
         }
         sources.insert(source, here + 1);
-        Some(Stranger { source, strangers: self.clone() })
+        Some(Stranger {
+            source,
+            strangers: self.clone(),
+        })
     }
 }
 
@@ -62,8 +65,9 @@ mod tests {
     #[test]
     fn one_source_cannot_take_every_place() {
         let strangers = Strangers::default();
-        let flood: Vec<_> =
-            (0..100u16).filter_map(|n| strangers.let_in(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n).into())).collect();
+        let flood: Vec<_> = (0..100u16)
+            .filter_map(|n| strangers.let_in(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n).into()))
+            .collect();
         assert_eq!(flood.len(), MAX_FROM_ONE_SOURCE);
         assert!(strangers.let_in("192.0.2.1".parse().unwrap()).is_some());
     }
