@@ -154,10 +154,10 @@ impl Membership {
     }
 
     /// Saves, closes all connections, ends.
-    pub async fn shutdown(mut self) {
-        // Either way it is over.
+    pub async fn shutdown(&self) {
+        // Either way it is over when the actor no longer listens.
         let _ = self.commands.send(Command::Shutdown).await;
-        let _ = (&mut self.actor).await;
+        self.commands.closed().await;
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
