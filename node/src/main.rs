@@ -21,9 +21,11 @@ mod config;
 mod daemon;
 mod desired;
 mod features;
+mod metrics;
 mod output;
 mod state;
 mod supervise;
+mod uapi_socket;
 
 use std::process::ExitCode;
 

@@ -70,6 +70,11 @@ impl Supervisor {
         }
     }
 
+    /// Ends them all; when this returns none runs any more.
+    pub async fn shutdown(mut self) {
+        self.tasks.shutdown().await;
+    }
+
     fn name(&self, id: Id) -> &'static str {
         self.names.get(&id).copied().unwrap_or("a task")
     }

@@ -4,11 +4,12 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::oneshot;
 
-use super::pings::PingReply;
+use crate::error::PingError;
 use crate::interface::TunQueue;
 use crate::table::PeerId;
 
@@ -23,7 +24,7 @@ pub(crate) enum Command {
     /// Close the queue, then answer.
     DetachTun(SyncSender<()>),
     /// Probe a peer once.
-    Ping(PeerId, PingReply),
+    Ping(PeerId, oneshot::Sender<Result<Duration, PingError>>),
     /// Say that the loop still turns.
     Echo(oneshot::Sender<()>),
     /// Come to an end.

@@ -158,8 +158,7 @@ pub trait Seal: Sized {
 
 /// The tunnel of the real world.
 pub struct WireGuard {
-    /// 11 KB, which a table of tunnels should not move about.
-    tunn: Box<Tunn>,
+    tunn: Tunn,
 }
 
 /// A key of ours and its two limiters: one that never triggers, which all its tunnels share, and one that always does.
@@ -226,7 +225,7 @@ impl Seal for WireGuard {
         );
         // Its clock reads zero until its timers run for the first time.
         let _ = tunn.update_timers(&mut [0; HANDSHAKE]);
-        WireGuard { tunn: Box::new(tunn) }
+        WireGuard { tunn }
     }
 
     fn has_session(&self, _: Instant) -> bool {

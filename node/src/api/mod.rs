@@ -21,4 +21,8 @@
 //! Every refusal is a 4xx or 5xx status with a [`types::Refusal`].
 
 pub mod client;
+mod handlers;
+pub mod refuse;
+pub mod server;
+mod status;
 pub mod types;

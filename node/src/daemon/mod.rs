@@ -1,4 +1,25 @@
 //! The running node: the order in which its parts start and stop.
+//!
+//! ```text
+//! start   state ─► data plane (sockets) ─► QUIC ─► [enrol] ─► membership ─► guards, table ─► TUN ─►
+//!         addresses, routes ─► API, metrics, UAPI ─► READY
+//! stop    withdraw ─► others move ─► TUN away (its routes with it) ─► kernel tidied, guards kept ─► end
+//! ```
+
+mod announce;
+pub mod changes;
+pub mod composed;
+pub mod core;
+mod endpoints;
+mod events;
+mod keys;
+pub mod node;
+mod port;
+mod requests;
+mod signals;
+mod start;
+mod stop;
+mod watchdog;
 
 use std::net::SocketAddr;
 
@@ -9,6 +30,7 @@ use crate::config::Settings;
 use crate::state::StateDir;
 
 /// How a node comes up.
+#[expect(clippy::large_enum_variant, reason = "made once, at the start")]
 pub enum StartMode {
     /// With the grant in its state directory.
     Up,
@@ -37,6 +59,18 @@ pub enum ExitReason {
 
 /// Runs a node until a signal, `leave` or a failure ends it.
 pub async fn run(settings: Settings, state: StateDir, mode: StartMode) -> anyhow::Result<ExitReason> {
-    let _parts = (settings, state, mode);
-    anyhow::bail!("this build has no daemon yet")
+    let mut signals = signals::Signals::catch()?;
+    let starting = start::start(settings, state, mode);
+    let mut running = tokio::select! {
+        started = starting => started?,
+        () = signals.stop() => return Ok(ExitReason::Signal),
+    };
+    let end = running.serve(&mut signals).await;
+    tokio::select! {
+        done = running.stop(end) => done,
+        () = signals.stop() => {
+            tracing::warn!("second signal: stopping at once");
+            Ok(ExitReason::Signal)
+        }
+    }
 }

@@ -52,6 +52,8 @@ pub struct Host {
     pub routes: BTreeSet<IpNet>,
     /// Interfaces with a default route that a router advertised.
     pub ra_interfaces: Vec<String>,
+    /// Smallest MTU of the interfaces with a global address, in bytes.
+    pub link_mtu: Option<u32>,
     /// False when the host has IPv6 disabled.
     pub ipv6: bool,
 }

@@ -6,6 +6,8 @@
 //! their own peers and routes afterwards. Health plays no part: it is measured, not announced.
 
 mod addresses;
+#[cfg(test)]
+pub mod fixture;
 mod guards;
 mod kernel;
 mod routes;
@@ -17,6 +19,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use meshnode_crypto::prefix::overlap;
 use meshnode_dataplane::table::{Peer, PeerId};
 use meshnode_membership::view::View;
 
@@ -86,14 +89,34 @@ fn warnings(view: &View, local: &Local, choice: &routes::Choice) -> Vec<String> 
              admitted and expiry removes nobody"
         ));
     }
-    let v4_routes = choice.routed().any(|p| matches!(p, IpNet::V4(_)));
-    let v4_own = local.prefixes.iter().any(|p| matches!(p, IpNet::V4(_)));
-    if v4_own && v4_routes && addresses::source_hint(local, false).is_none() {
+    let v4 = |p: &IpNet| matches!(p, IpNet::V4(_));
+    if local.prefixes.iter().any(v4)
+        && choice.routed().any(v4)
+        && addresses::source_hint(local, false).is_none()
+    {
         warnings.push(
             "no address of this host lies in its own prefixes: hosts behind it reach the mesh, but connections \
              from this gateway itself will be dropped by the others"
                 .to_owned(),
         );
     }
+    warnings.extend(
+        local
+            .prefixes
+            .iter()
+            .filter(|p| !leads_somewhere(p, &local.host))
+            .map(|prefix| {
+                format!(
+                    "nothing to forward for {prefix}: this host has no interface in it and no route into it"
+                )
+            }),
+    );
     warnings
+}
+
+fn leads_somewhere(prefix: &IpNet, host: &Host) -> bool {
+    let routes = host.routes.iter().filter(|r| r.prefix_len() > 0);
+    let connected = host.connected.iter().map(|c| &c.prefix);
+    connected.chain(routes).any(|net| overlap(net, prefix))
+        || host.addresses.iter().any(|address| prefix.contains(address))
 }

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use meshnode_crypto::{MeshId, NodeId, SigningKey, UnixMillis, WgPublicKey, client_prefix_v6, mesh_address};
+use meshnode_crypto::mesh_address;
 use meshnode_membership::record::AnnouncedPrefix;
-use meshnode_membership::view::{NodeView, View};
+use meshnode_membership::view::View;
 use proptest::prelude::*;
 
+use super::fixture::{key, mesh, node, view};
 use super::*;
 
 fn net(text: &str) -> IpNet {
@@ -17,58 +18,6 @@ fn net(text: &str) -> IpNet {
 
 fn nets(texts: &[&str]) -> Vec<IpNet> {
     texts.iter().map(|t| net(t)).collect()
-}
-
-fn key(seed: u8) -> NodeId {
-    SigningKey::from_seed([seed; 32]).public_key()
-}
-
-fn mesh() -> MeshId {
-    MeshId::new(key(200))
-}
-
-/// Node `seed` with prefixes at their priorities.
-fn node(seed: u8, prefixes: &[(&str, u16)]) -> NodeView {
-    let id = key(seed);
-    NodeView {
-        id,
-        name: format!("n{seed}"),
-        mesh_address: mesh_address(&mesh(), &id),
-        endpoints: vec![([198, 51, 100, seed], 51820).into()],
-        prefixes: prefixes
-            .iter()
-            .map(|(p, priority)| AnnouncedPrefix {
-                prefix: net(p),
-                priority: *priority,
-            })
-            .collect(),
-        lanes: vec![WgPublicKey::from_bytes([seed; 32])],
-        epoch: 1,
-        client_pool: Some(format!("100.96.{seed}.0/24").parse().unwrap()),
-        client_prefix_v6: client_prefix_v6(&mesh(), &id),
-        departed: false,
-        generation: 1,
-        sequence: 1,
-        issued_at: UnixMillis(0),
-        grant_not_after: UnixMillis(u64::MAX),
-        capabilities: 0,
-        version: "test".into(),
-        grant_serve: Vec::new(),
-        grant_delegate: Vec::new(),
-    }
-}
-
-fn view(nodes: Vec<NodeView>) -> View {
-    View {
-        mesh: mesh(),
-        me: key(100),
-        version: 1,
-        nodes: nodes.into_iter().map(|n| (n.id, n)).collect(),
-        own: None,
-        rejected: BTreeMap::new(),
-        clock_skew: None,
-        capacity: 1000,
-    }
 }
 
 fn local(prefixes: &[&str], accept: &[&str]) -> Local {
@@ -86,6 +35,7 @@ fn local(prefixes: &[&str], accept: &[&str]) -> Local {
                 .into_iter()
                 .collect(),
             ra_interfaces: Vec::new(),
+            link_mtu: Some(1500),
             ipv6: true,
         },
         remembered: BTreeSet::new(),
@@ -299,7 +249,10 @@ fn without_ipv6_v6_prefixes_are_rejected_with_the_reason() {
 #[test]
 fn gateway_without_an_address_in_its_prefixes_is_warned() {
     let peers = view(vec![node(2, &[("10.2.0.0/16", 1)])]);
-    assert!(compose(&peers, &local(&["10.9.0.0/16"], &[])).warnings[0].contains("own prefixes"));
+    let warnings = compose(&peers, &local(&["10.9.0.0/16"], &[])).warnings;
+    assert!(warnings[0].contains("own prefixes"));
+    assert!(warnings[1].contains("nothing to forward for 10.9.0.0/16"));
+    assert!(compose(&peers, &local(&["10.1.0.0/16"], &[])).warnings.is_empty());
 }
 
 fn small_prefix() -> impl Strategy<Value = (IpNet, u16)> {

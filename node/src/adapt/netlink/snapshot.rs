@@ -74,6 +74,8 @@ impl Snapshot {
         };
         for address in elsewhere.filter(|a| a.global) {
             host.addresses.push(address.net.addr());
+            let mtu = self.links.get(&address.link).map(|l| l.mtu);
+            host.link_mtu = host.link_mtu.into_iter().chain(mtu).min();
             if !is_single(&address.net) {
                 let interface = self
                     .links

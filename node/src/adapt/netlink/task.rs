@@ -99,7 +99,11 @@ impl Task {
             };
             tokio::select! {
                 command = inbox.recv() => match command {
-                    Some(command) => if self.handle_command(command).await { break },
+                    Some(Command::Stop { farewell, reply }) => {
+                        answer(reply, self.clean_up(farewell).await);
+                        break;
+                    }
+                    Some(command) => retry = self.handle_command(command).await,
                     None => break,
                 },
                 () = self.changed.notified() => {
@@ -113,24 +117,23 @@ impl Task {
         self.driver.abort();
     }
 
-    /// True when it was the last one.
-    async fn handle_command(&mut self, command: Command) -> bool {
-        match command {
+    /// Returns when to try again, if it did not work out.
+    async fn handle_command(&mut self, command: Command) -> Option<Duration> {
+        let reply = match command {
             Command::Apply { desired, reply } => {
                 self.desired = Some(desired);
-                answer(reply, self.pass().await.map(|(_, refused)| refused));
-                false
+                reply
             }
             Command::Attach { interface, reply } => {
                 self.interface = Some(interface);
-                answer(reply, self.pass().await.map(|(_, refused)| refused));
-                false
+                reply
             }
-            Command::Stop { farewell, reply } => {
-                answer(reply, self.clean_up(farewell).await);
-                true
-            }
-        }
+            Command::Stop { .. } => return None,
+        };
+        let outcome = self.pass().await.map(|(_, refused)| refused);
+        let settled = matches!(&outcome, Ok(refused) if refused.is_empty());
+        answer(reply, outcome);
+        (!settled).then_some(AGAIN)
     }
 
     /// A pass after somebody else's change; returns when to look again if it did not work out.

@@ -450,3 +450,44 @@ fn host_leaves_out_our_own_interface() {
         );
     });
 }
+
+#[test]
+fn with_ipv6_disabled_ipv4_works_and_ipv6_is_left_out() {
+    in_namespace(|host| async move {
+        for scope in ["all", "default"] {
+            std::fs::write(format!("/proc/sys/net/ipv6/conf/{scope}/disable_ipv6"), "1").unwrap();
+        }
+        let netlink = host.node().await;
+        let v4 = nets(&["10.2.0.0/16", "10.3.0.0/16"]);
+        let snapshot = host.snapshot().await;
+        assert_eq!(mesh_routes(&snapshot), v4);
+        assert_eq!(guards(&snapshot), v4);
+        assert!(!netlink.seen().borrow().host.ipv6);
+        assert_eq!(netlink.refusals(), 0);
+    });
+}
+
+#[test]
+fn an_unmarked_packet_meets_the_guard_and_a_marked_one_the_underlay() {
+    in_namespace(|host| async move {
+        let netlink = host.node().await;
+        assert!(
+            netlink
+                .apply(desired(&["198.51.100.0/24"]))
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        let out = |mark: u32| {
+            let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+            nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::Mark, &mark).unwrap();
+            socket
+                .connect("198.51.100.7:9")
+                .map(|()| socket.local_addr().unwrap().ip())
+        };
+        assert_eq!(out(super::MARK).unwrap(), IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
+        host.handle.link().del(host.tun).execute().await.unwrap();
+        assert!(out(0).is_err(), "without the TUN the guard answers");
+        assert!(out(super::MARK).is_ok());
+    });
+}

@@ -1,0 +1,279 @@
+//! The core: one task that owns what this node wants, composes it with what it sees, and hands the
+//! result to the adapters. All changes go through here, one at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use meshnode_crypto::{MeshId, Name, NodeId};
+use meshnode_dataplane::{Dataplane, DataplaneEvent};
+use meshnode_membership::api::{Announcement, MembershipEvent};
+use meshnode_membership::service::Membership;
+use meshnode_membership::view::View;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use super::announce::{self, Announcing};
+use super::changes::RouteChanges;
+use super::composed::Composed;
+use super::keys::RunKeys;
+use super::node::wall_now;
+use super::{endpoints, events};
+use crate::adapt::netlink::{Netlink, NetlinkError, Seen};
+use crate::api::refuse::Refuse;
+use crate::api::types::{CidrAnswer, CidrRequest, ClientConfig, GuardAnswer, ReloadAnswer};
+use crate::config::Settings;
+use crate::desired::{self, Desired, GuardMemory, KernelDesired, Local};
+use crate::features::Features;
+use crate::state::{Announced, StateDir};
+
+type Reply<T> = oneshot::Sender<Result<T, Refuse>>;
+
+/// What others may ask of the core.
+pub enum Command {
+    /// Announce or withdraw a prefix.
+    Cidr(CidrRequest, Reply<CidrAnswer>),
+    /// Read the configuration again.
+    Reload(Reply<ReloadAnswer>),
+    /// Attach a WireGuard device.
+    ClientAdd(Name, Reply<ClientConfig>),
+    /// Its configuration as it is now.
+    ClientConfig(Name, Reply<ClientConfig>),
+    /// Detach it.
+    ClientRemove(Name, Reply<()>),
+    /// Forget guards of prefixes that nobody announces.
+    GuardClear(Reply<GuardAnswer>),
+    /// A sign of life, for the watchdog.
+    Echo(oneshot::Sender<()>),
+}
+
+/// Guards age by the hour; looking more often costs nothing.
+const TICK: Duration = Duration::from_secs(600);
+
+/// What the core works with.
+pub struct Core {
+    pub(super) mesh: MeshId,
+    pub(super) me: NodeId,
+    pub(super) settings: Arc<Settings>,
+    pub(super) state: StateDir,
+    pub(super) keys: RunKeys,
+    pub(super) stored: Announced,
+    pub(super) granted: Vec<ipnet::IpNet>,
+    pub(super) dataplane: Arc<Dataplane>,
+    pub(super) membership: Arc<Membership>,
+    pub(super) netlink: Netlink,
+    pub(super) features: Features,
+    pub(super) memory: GuardMemory,
+    pub(super) changes: RouteChanges,
+    pub(super) epoch: u64,
+    pub(super) kernel: Option<KernelDesired>,
+    pub(super) announcement: Option<Announcement>,
+    pub(super) advice: Vec<String>,
+    pub(super) mtu: u16,
+    pub(super) client_range: ipnet::Ipv4Net,
+    pub(super) view: watch::Receiver<Arc<View>>,
+    pub(super) seen: watch::Receiver<Seen>,
+    pub(super) composed: Option<watch::Sender<Arc<Composed>>>,
+}
+
+impl Core {
+    /// Runs until something vital ends.
+    pub async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        mut dataplane: mpsc::Receiver<DataplaneEvent>,
+        mut membership: broadcast::Receiver<MembershipEvent>,
+    ) -> anyhow::Result<()> {
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            tokio::select! {
+                changed = self.view.changed() => changed.map_err(|_| anyhow::anyhow!("membership stopped"))?,
+                changed = self.seen.changed() => {
+                    changed.map_err(|_| anyhow::anyhow!("the netlink task stopped"))?;
+                    self.check_interface()?;
+                }
+                Some(command) = commands.recv() => if !self.handle(command).await { continue },
+                event = dataplane.recv() => {
+                    let event = event.ok_or_else(|| anyhow::anyhow!("the data plane stopped"))?;
+                    events::handle_dataplane(&event, &self.membership, &self.view.borrow())?;
+                    continue;
+                }
+                event = membership.recv() => {
+                    events::say(event, &self.view.borrow());
+                    continue;
+                }
+                _ = tick.tick() => {}
+            }
+            self.apply().await?;
+        }
+    }
+
+    /// Composes and makes it so. Data plane first: a revoked peer's tunnel must not wait for the kernel.
+    pub async fn apply(&mut self) -> anyhow::Result<()> {
+        let view = Arc::clone(&self.view.borrow_and_update());
+        let host = Arc::clone(&self.seen.borrow_and_update().host);
+        let announcing = self.announcing(&view);
+        let now = wall_now();
+        let local = Local {
+            accept: self.settings.accept.clone(),
+            prefixes: announcing.prefixes.iter().map(|a| a.prefix).collect(),
+            host: (*host).clone(),
+            remembered: self.memory.prefixes(),
+        };
+        let mut desired = desired::compose(&view, &local);
+        for feature in self.features.each() {
+            feature.on_view(&view, now);
+            feature.desired(&mut desired);
+        }
+        self.memory.note(&desired.guarded, now);
+        self.epoch += 1;
+        let table =
+            crate::adapt::dataplane::table(&desired, &self.keys.keys, &self.mesh, &self.me, self.epoch);
+        self.dataplane.apply(table);
+        self.apply_kernel(&desired).await?;
+        let endpoints = endpoints::endpoints(
+            &self.settings.advertise,
+            &self.dataplane.listen_addrs(),
+            &host.addresses,
+        );
+        self.announce(&announcing, &endpoints);
+        self.publish(view, desired, announcing, endpoints);
+        Ok(())
+    }
+
+    /// At the start a failure is the end; later the adapter tries again by itself.
+    async fn apply_kernel(&mut self, desired: &Desired) -> anyhow::Result<()> {
+        if self.kernel.as_ref() == Some(&desired.kernel) {
+            return Ok(());
+        }
+        match self.netlink.apply(desired.kernel.clone()).await {
+            Ok(_refused) => {}
+            Err(NetlinkError::Stopped) => return Err(NetlinkError::Stopped.into()),
+            Err(error) if self.composed.is_none() => return Err(error.into()),
+            Err(error) => tracing::warn!(%error, "the kernel's routes are not as they should be yet"),
+        }
+        self.kernel = Some(desired.kernel.clone());
+        Ok(())
+    }
+
+    fn announcing(&self, view: &View) -> Announcing {
+        let granted = view.own.as_ref().map_or(&self.granted, |own| &own.grant_serve);
+        announce::announcing(&self.settings.cidrs, &self.stored.prefixes, granted)
+    }
+
+    fn announce(&mut self, announcing: &Announcing, endpoints: &[std::net::SocketAddr]) {
+        let announcement = Announcement {
+            name: self.settings.name.clone(),
+            endpoints: endpoints.to_vec(),
+            prefixes: announcing.prefixes.clone(),
+            lanes: self.keys.proofs.clone(),
+            epoch: self.keys.epoch,
+            capabilities: 0,
+        };
+        if self.announcement.as_ref() != Some(&announcement) {
+            self.membership.announce(announcement.clone());
+            self.announcement = Some(announcement);
+        }
+    }
+
+    fn publish(
+        &mut self,
+        view: Arc<View>,
+        desired: Desired,
+        announcing: Announcing,
+        endpoints: Vec<std::net::SocketAddr>,
+    ) {
+        let before = self.composed.as_ref().map(|c| Arc::clone(&c.borrow()));
+        self.changes
+            .note(before.as_ref().map_or(&[], |c| &c.routes), &desired.statuses);
+        let composed = Arc::new(Composed {
+            warnings: self.warnings(&desired, &announcing),
+            view,
+            settings: Arc::clone(&self.settings),
+            routes: desired.statuses,
+            announced: announcing.prefixes,
+            guarded: desired.guarded,
+            endpoints,
+            peers: desired.peers,
+            clients: self.features.clients.entries().to_vec(),
+            changes: self.changes,
+            mtu: self.mtu,
+        });
+        match &self.composed {
+            Some(sender) => drop(sender.send_replace(composed)),
+            None => self.composed = Some(watch::Sender::new(composed)),
+        }
+    }
+
+    fn warnings(&self, desired: &Desired, announcing: &Announcing) -> Vec<String> {
+        let mut warnings = self.advice.clone();
+        warnings.extend(desired.warnings.iter().cloned());
+        warnings.extend(announcing.outside.iter().map(|prefix| {
+            format!(
+                "{prefix} is not in this node's grant and is not announced: on a member that may, run \
+                 `meshnode grant {} --cidr {prefix}`",
+                self.settings.name
+            )
+        }));
+        warnings.extend(
+            self.state
+                .fault()
+                .map(|fault| format!("{fault}; running on from memory")),
+        );
+        let refused = self.seen.borrow().refused.clone();
+        warnings.extend(
+            refused
+                .into_iter()
+                .map(|line| format!("the kernel refuses: {line}")),
+        );
+        warnings
+    }
+
+    fn check_interface(&self) -> anyhow::Result<()> {
+        match self.seen.borrow().interface_gone {
+            true => anyhow::bail!(
+                "interface {} was deleted by somebody else",
+                self.settings.interface
+            ),
+            false => Ok(()),
+        }
+    }
+
+    /// True when there is something new to compose.
+    async fn handle(&mut self, command: Command) -> bool {
+        match command {
+            Command::Echo(reply) => {
+                answer(reply, ());
+                return false;
+            }
+            Command::ClientConfig(name, reply) => {
+                answer(reply, self.client_config(&name));
+                return false;
+            }
+            Command::Cidr(request, reply) => self.then_apply(reply, |core| core.change_cidr(&request)).await,
+            Command::Reload(reply) => self.then_apply(reply, Core::reload).await,
+            Command::ClientAdd(name, reply) => self.then_apply(reply, |core| core.add_client(&name)).await,
+            Command::ClientRemove(name, reply) => {
+                self.then_apply(reply, |core| core.remove_client(&name)).await;
+            }
+            Command::GuardClear(reply) => self.then_apply(reply, |core| Ok(core.clear_guards())).await,
+        }
+        false
+    }
+
+    /// Answers only after the change is in force.
+    async fn then_apply<T>(&mut self, reply: Reply<T>, change: impl FnOnce(&mut Core) -> Result<T, Refuse>) {
+        let mut outcome = change(self);
+        if outcome.is_ok()
+            && let Err(error) = self.apply().await
+        {
+            outcome = Err(Refuse::failed(format!("{error:#}")));
+        }
+        answer(reply, outcome);
+    }
+}
+
+/// The asker may have hung up: then nobody is left to tell.
+fn answer<T>(reply: oneshot::Sender<T>, value: T) {
+    if reply.send(value).is_err() {
+        tracing::debug!("a request was answered after its caller had gone");
+    }
+}

@@ -1,0 +1,279 @@
+//! The start: each step needs the one before it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::Context;
+use bytes::Bytes;
+use meshnode_crypto::{DEFAULT_CLIENT_RANGE, VerifiedChain, client_prefix_v6};
+use meshnode_dataplane::{Dataplane, DataplaneConfig, TunConfig};
+use meshnode_membership::admission::enrol;
+use meshnode_membership::api::{DEFAULT_MAX_MEMBERS, EnrolRequest, MembershipConfig, Timing};
+use meshnode_membership::ports::WallClock;
+use meshnode_membership::quic::endpoint::QuicEndpoint;
+use meshnode_membership::service::Membership;
+use tokio::sync::{mpsc, watch};
+
+use super::changes::RouteChanges;
+use super::core::{Command, Core};
+use super::node::{Node, wall_now};
+use super::port::SharedPort;
+use super::stop::Running;
+use super::{JoinRequest, StartMode, keys, watchdog};
+use crate::adapt::netlink::{Farewell, Interface, MARK, Netlink};
+use crate::adapt::sysctl;
+use crate::config::Settings;
+use crate::desired::{GuardMemory, Host};
+use crate::features::{Features, clients::Clients};
+use crate::state::entries::{Announced, Announcement};
+use crate::state::{StateDir, fresh_seed};
+use crate::supervise::{Health, Supervisor};
+use crate::{api, metrics, uapi_socket};
+
+/// What an outer packet adds to an inner one at most: IPv6, UDP and WireGuard headers.
+const OVERHEAD: u32 = 80;
+/// The largest packet that the internet between two clouds is sure to carry.
+const INTERNET_MTU: u32 = 1500;
+/// IPv6 needs this much (RFC 8200 section 5).
+const LEAST_MTU: u32 = 1280;
+
+/// Requests that may wait for the core.
+const REQUESTS: usize = 64;
+
+struct SystemClock;
+
+impl WallClock for SystemClock {
+    fn now(&self) -> meshnode_crypto::UnixMillis {
+        wall_now()
+    }
+}
+
+/// Brings everything up; what fails takes down what was started before it.
+pub async fn start(settings: Settings, state: StateDir, mode: StartMode) -> anyhow::Result<Running> {
+    let started = Instant::now();
+    let dataplane = start_dataplane(&settings).await?;
+    let key = state.node_key()?;
+    let quic = QuicEndpoint::new(Arc::new(SharedPort(dataplane.port())), &key)
+        .context("cannot start QUIC on the UDP port")?;
+    let Arrival { seeds, first_records } = match mode {
+        StartMode::Up => Arrival::default(),
+        StartMode::Join(request) => join(&settings, &state, &quic, request).await?,
+    };
+    let settings = settings.with_saved_name(state.announced()?.name);
+    let identity = state.identity()?;
+    let (mesh, me) = (identity.mesh, identity.key.public_key());
+    let chain = identity.chain.verify_at_any_time(&mesh)?;
+    let run_keys = keys::fresh(&state, &mesh, &me, settings.lanes, wall_now())?;
+    let config = MembershipConfig {
+        mesh,
+        signing_key: identity.key,
+        chain: identity.chain,
+        max_members: DEFAULT_MAX_MEMBERS,
+        authority: state.authority()?,
+        seeds,
+        first_records,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        timing: Timing::default(),
+        entropy: *fresh_seed()?,
+    };
+    let membership =
+        Arc::new(Membership::start(config, quic, Arc::new(state.clone()), Arc::new(SystemClock)).await?);
+    let guards = state.owned()?.guards;
+    let netlink = Netlink::start(Arc::new(state.clone())).await?;
+    let mtu = inner_mtu(&settings, &netlink.seen().borrow().host);
+    let mut core = Core {
+        mesh,
+        me,
+        settings: Arc::new(settings),
+        keys: run_keys,
+        granted: chain.serve().to_vec(),
+        client_range: chain.client_range().unwrap_or(DEFAULT_CLIENT_RANGE),
+        stored: state.announced()?,
+        features: Features {
+            clients: clients(&state, &chain)?,
+        },
+        memory: GuardMemory::resume(guards, wall_now()),
+        view: membership.view(),
+        seen: netlink.seen(),
+        state,
+        dataplane: Arc::new(dataplane),
+        membership,
+        netlink,
+        changes: RouteChanges::default(),
+        epoch: 0,
+        kernel: None,
+        announcement: None,
+        advice: Vec::new(),
+        mtu,
+        composed: None,
+    };
+    let netlink = core.netlink.clone();
+    let outcome = match bring_up(&mut core).await {
+        Ok(()) => serve(core, started).await,
+        Err(error) => Err(error),
+    };
+    if outcome.is_err()
+        && let Err(error) = netlink.stop(Farewell::KeepGuards).await
+    {
+        tracing::warn!(%error, "the kernel was not tidied up");
+    }
+    outcome
+}
+
+/// Guards and the marked table come before the TUN: nothing leaves in clear, nothing loops.
+async fn bring_up(core: &mut Core) -> anyhow::Result<()> {
+    core.apply().await?;
+    attach(core).await?;
+    core.apply().await
+}
+
+async fn start_dataplane(settings: &Settings) -> anyhow::Result<Dataplane> {
+    let config = DataplaneConfig {
+        listen: settings.listen.clone(),
+        mark: MARK,
+        lanes: settings.lanes,
+    };
+    Ok(Dataplane::start(config)?)
+}
+
+/// What a join leaves to begin with.
+#[derive(Default)]
+struct Arrival {
+    seeds: Vec<SocketAddr>,
+    first_records: Vec<Bytes>,
+}
+
+/// Enrols, and writes down what came of it before anything else happens.
+async fn join(
+    settings: &Settings,
+    state: &StateDir,
+    quic: &QuicEndpoint,
+    request: JoinRequest,
+) -> anyhow::Result<Arrival> {
+    let key = state.node_key()?;
+    let wishes = EnrolRequest {
+        name: settings.name.clone(),
+        serve: request.cidrs.clone(),
+    };
+    let enrolment = enrol(quic, &key, &request.token, &request.seeds, wishes, wall_now()).await?;
+    let chain = enrolment.chain.verify_at_any_time(&enrolment.mesh)?;
+    let prefixes = match request.cidrs.is_empty() {
+        true => chain
+            .serve()
+            .iter()
+            .filter(|p| p.prefix_len() > 0)
+            .copied()
+            .collect(),
+        false => request.cidrs,
+    };
+    let announced = Announced {
+        name: chain.name().cloned().or(Some(settings.name.clone())),
+        prefixes: prefixes.into_iter().map(Announcement::usual).collect(),
+    };
+    state.enrolled(&enrolment.mesh, &enrolment.chain, &announced)?;
+    tracing::info!(mesh = enrolment.mesh.short(), "enrolled");
+    Ok(Arrival {
+        seeds: request.seeds,
+        first_records: enrolment.first_records,
+    })
+}
+
+fn clients(state: &StateDir, chain: &VerifiedChain) -> anyhow::Result<Clients> {
+    let mesh = state.identity()?.mesh;
+    Ok(Clients::new(
+        state.clients()?,
+        chain.client_pool(),
+        client_prefix_v6(&mesh, chain.subject()),
+    ))
+}
+
+fn inner_mtu(settings: &Settings, host: &Host) -> u16 {
+    let link = host.link_mtu.unwrap_or(INTERNET_MTU).min(INTERNET_MTU);
+    let fitting = link.saturating_sub(OVERHEAD).max(LEAST_MTU);
+    settings.mtu.unwrap_or(u16::try_from(fitting).unwrap_or(u16::MAX))
+}
+
+async fn attach(core: &mut Core) -> anyhow::Result<()> {
+    let config = TunConfig {
+        name: core.settings.interface.clone(),
+        mtu: core.mtu,
+    };
+    let tun = core.dataplane.attach_tun(config)?;
+    core.netlink
+        .attach(Interface {
+            index: tun.index,
+            name: tun.name.clone(),
+            mtu: u32::from(core.mtu),
+        })
+        .await?;
+    let host = Arc::clone(&core.seen.borrow().host);
+    let outcomes = sysctl::Settings::of_kernel().prepare(&tun.name, &host.ra_interfaces);
+    core.advice = outcomes.iter().filter_map(sysctl::Outcome::advice).collect();
+    Ok(())
+}
+
+async fn serve(core: Core, started: Instant) -> anyhow::Result<Running> {
+    let (requests, inbox) = mpsc::channel::<Command>(REQUESTS);
+    let (leave, leaving) = mpsc::channel(1);
+    let composed = core
+        .composed
+        .as_ref()
+        .map(watch::Sender::subscribe)
+        .context("nothing was composed")?;
+    let events = core
+        .dataplane
+        .events()
+        .context("the data plane's events are taken already")?;
+    let node = Arc::new(Node {
+        mesh: core.mesh,
+        me: core.me,
+        client_key: keys::client_key(&core.state)?,
+        state: core.state.clone(),
+        dataplane: Arc::clone(&core.dataplane),
+        membership: Arc::clone(&core.membership),
+        netlink: core.netlink.clone(),
+        composed,
+        core: requests,
+        leave,
+        health: Health::default(),
+        ready: AtomicBool::new(false),
+        started,
+    });
+    let settings = Arc::clone(&core.settings);
+    let members = core.membership.subscribe();
+    let api = api::server::bind(&settings.socket)?;
+    let uapi = uapi_socket::bind(&settings.uapi_dir, &settings.interface)
+        .inspect_err(|error| tracing::warn!("{error:#}: `wg show` will not work"))
+        .ok();
+    let http = match settings.metrics {
+        Some(address) => Some(metrics::server::bind(address).await?),
+        None => None,
+    };
+    let mut supervisor = Supervisor::default();
+    supervisor.spawn("core", core.run(inbox, events, members));
+    supervisor.spawn("api", api::server::serve(api, Arc::clone(&node)));
+    if let Some(uapi) = uapi {
+        supervisor.spawn("uapi", uapi_socket::serve(uapi, Arc::clone(&node)));
+    }
+    if let Some(listener) = http {
+        supervisor.spawn("metrics", metrics::server::serve(listener, Arc::clone(&node)));
+    }
+    supervisor.spawn("watchdog", watchdog::run(Arc::clone(&node)));
+    node.ready.store(true, Ordering::Release);
+    tracing::info!(
+        mesh = node.mesh.short(),
+        node = node.me.short(),
+        interface = settings.interface,
+        listen = ?node.dataplane.listen_addrs(),
+        "ready"
+    );
+    watchdog::notify(&[sd_notify::NotifyState::Ready]);
+    Ok(Running {
+        node,
+        supervisor,
+        leaving,
+        settings,
+    })
+}

@@ -1,0 +1,117 @@
+//! What a scrape says.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use meshnode_crypto::UnixMillis;
+use meshnode_dataplane::{DropReason, PeerState, PeerStats, Stats};
+use meshnode_membership::api::MembershipStats;
+use prometheus::{Encoder, TextEncoder};
+
+use super::collect::{Input, families};
+use crate::config::settings::Layer;
+use crate::config::{Overrides, Settings};
+use crate::daemon::changes::RouteChanges;
+use crate::daemon::composed::Composed;
+use crate::desired::fixture::{node, view};
+
+fn settings() -> Settings {
+    let overrides = Overrides {
+        config: "/nonexistent/meshnode.toml".into(),
+        config_is_explicit: false,
+        layer: Layer::default(),
+    };
+    Settings::load(overrides).unwrap()
+}
+
+fn scrape(peers: &[u8], stats: &Stats) -> String {
+    let nodes = peers
+        .iter()
+        .map(|seed| node(*seed, &[("10.2.0.0/16", 100)]))
+        .collect();
+    let view = view(nodes);
+    let desired = crate::desired::compose(&view, &crate::desired::Local::default());
+    let composed = Composed {
+        view: Arc::new(view),
+        settings: Arc::new(settings()),
+        routes: desired.statuses,
+        announced: Vec::new(),
+        guarded: BTreeSet::new(),
+        endpoints: Vec::new(),
+        peers: desired.peers,
+        clients: Vec::new(),
+        warnings: Vec::new(),
+        changes: RouteChanges {
+            announced: 3,
+            ..RouteChanges::default()
+        },
+        mtu: 1420,
+    };
+    let membership = MembershipStats {
+        grant_not_after: Some(UnixMillis(5_000)),
+        digest_bytes: 53,
+        ..MembershipStats::default()
+    };
+    let input = Input {
+        composed: &composed,
+        stats,
+        membership: &membership,
+        repairs: 1,
+        refusals: 0,
+    };
+    let mut text = Vec::new();
+    TextEncoder::new().encode(&families(&input), &mut text).unwrap();
+    String::from_utf8(text).unwrap()
+}
+
+fn measured() -> Stats {
+    let mut stats = Stats::default();
+    let mut peer = PeerStats {
+        state: PeerState::Up,
+        jitter: Some(Duration::from_micros(500)),
+        probes_sent: 10,
+        loss_out: 0.25,
+        ..PeerStats::default()
+    };
+    peer.rtt_histogram.counts[2] = 4;
+    peer.rtt_histogram.sum_us = 4_000;
+    stats.peers.insert(*node(2, &[]).id.as_bytes(), peer);
+    stats.drops[DropReason::ALL[0] as usize] = 9;
+    stats
+}
+
+#[test]
+fn every_name_of_the_design_is_there() {
+    let text = scrape(&[2], &measured());
+    for line in [
+        "meshnode_members{state=\"up\"} 1",
+        "meshnode_peer_up{peer=\"n2\"} 1",
+        "meshnode_peer_rtt_seconds_bucket{peer=\"n2\",le=\"0.001\"} 4",
+        "meshnode_peer_rtt_seconds_count{peer=\"n2\"} 4",
+        "meshnode_peer_jitter_seconds{peer=\"n2\"} 0.0005",
+        "meshnode_peer_loss_ratio{peer=\"n2\",direction=\"out\"} 0.25",
+        "meshnode_peer_path_info{peer=\"n2\",path=\"direct\"} 1",
+        "meshnode_dropped_packets_total{reason=\"truncated\"} 9",
+        "meshnode_routes{state=\"active\"} 1",
+        "meshnode_route_changes_total{reason=\"announced\"} 3",
+        "meshnode_gossip_digest_bytes 53",
+        "meshnode_grant_expiry_seconds 5",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} is missing from\n{text}");
+    }
+    assert!(text.contains("meshnode_build_info{version="));
+}
+
+#[test]
+fn peer_that_left_has_no_labels_left() {
+    assert!(scrape(&[2, 3], &measured()).contains("peer=\"n3\""));
+    assert!(!scrape(&[2], &measured()).contains("peer=\"n3\""));
+}
+
+#[test]
+fn what_is_not_known_is_not_zero() {
+    let text = scrape(&[3], &Stats::default());
+    assert!(!text.contains("meshnode_peer_last_handshake_seconds"));
+    assert!(!text.contains("meshnode_peer_loss_ratio"));
+}
