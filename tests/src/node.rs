@@ -214,12 +214,16 @@ impl<'a> Node<'a> {
     /// # Errors
     /// The node ended, or it did not hold in time; the message has the last status.
     pub fn wait_status(&self, what: &str, within: Duration, holds: impl Fn(&Value) -> bool) -> Result<Value> {
+        // A node that ended will not hold anything any more: that is known at once.
         eventually(&format!("{}: {what}", self.name), within, || {
-            self.process()?.still_runs()?;
+            if let Err(ended) = self.process()?.still_runs() {
+                return Ok(Err(ended));
+            }
             let status = self.status()?;
             ensure!(holds(&status), "the status is {status}");
-            Ok(status)
-        })
+            Ok(Ok(status))
+        })?
+        .with_context(|| format!("{}: {what}", self.name))
     }
 
     /// Waits until exactly the peers of these names are up.
