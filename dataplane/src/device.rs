@@ -1,6 +1,5 @@
 //! The handle: starts the lanes, tells them what should be, and asks them what is.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
@@ -85,7 +84,7 @@ impl Dataplane {
             tables: Arc::clone(&tables),
             commands,
             events: events_in,
-            pings: BTreeMap::new(),
+            pings: Default::default(),
         };
         let thread = Some(spawn(0, lane).map_err(StartError::Lane)?);
         Ok(Dataplane {

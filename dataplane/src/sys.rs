@@ -81,6 +81,22 @@ pub(crate) fn set_mark(socket: impl AsFd, mark: u32) -> io::Result<()> {
     })
 }
 
+/// Leaves the UDP checksum out (SO_NO_CHECK), with which the kernel refuses segmentation offload.
+#[cfg(test)]
+pub(crate) fn omit_checksums(socket: impl AsFd) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: SO_NO_CHECK reads one int, the size given.
+    check(unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NO_CHECK,
+            (&raw const on).cast(),
+            mem::size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    })
+}
+
 fn check(result: libc::c_int) -> io::Result<()> {
     if result < 0 {
         Err(io::Error::last_os_error())

@@ -5,14 +5,16 @@
 //! somebody lets it. An input that once broke something is kept in `tests/fuzz/regressions/<target>/`.
 
 mod gossip;
+mod lane;
 mod mutate;
 mod packets;
 mod record;
 mod trust;
 
 pub use gossip::gossip_guard;
+pub use lane::lane;
 pub use mutate::Mutator;
-pub use packets::demux;
+pub use packets::{demux, packet};
 pub use record::record;
 pub use trust::{grant_chain, revocation, token};
 
@@ -66,5 +68,17 @@ pub const TARGETS: &[Target] = &[
         body: demux,
         seeds: packets::demux_seeds,
         per_second: 100_000,
+    },
+    Target {
+        name: "packet",
+        body: packet,
+        seeds: packets::packet_seeds,
+        per_second: 50_000,
+    },
+    Target {
+        name: "lane",
+        body: lane,
+        seeds: lane::seeds,
+        per_second: 10_000,
     },
 ];

@@ -4,12 +4,11 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::oneshot;
 
-use crate::error::PingError;
+use super::pings::PingReply;
 use crate::interface::TunQueue;
 use crate::table::PeerId;
 
@@ -24,7 +23,7 @@ pub(crate) enum Command {
     /// Close the queue, then answer.
     DetachTun(SyncSender<()>),
     /// Probe a peer once.
-    Ping(PeerId, oneshot::Sender<Result<Duration, PingError>>),
+    Ping(PeerId, PingReply),
     /// Say that the loop still turns.
     Echo(oneshot::Sender<()>),
     /// Come to an end.

@@ -124,8 +124,8 @@ impl<S: Seal> LaneEngine<S> {
         };
         let state = &mut self.peers[tunnel.peer as usize];
         state.endpoints.handle_handshake(waiting.from, true);
-        let to = state.endpoints.current().unwrap_or(waiting.from);
-        send.commit(to, len);
+        // To where the answer came from: it is what confirms the session to them, wherever the path ends up.
+        send.commit(waiting.from, len);
         state.note_sent(len, now);
         state.counters.rx_bytes.add(waiting.bytes().len() as u64);
         self.handle_session(slot, now, send);

@@ -217,6 +217,15 @@ impl LaneIo {
         }
     }
 
+    /// Tries again, now and then, what a socket once refused.
+    pub(crate) fn restore_offload(&self) {
+        for socket in self.underlay.sockets() {
+            if let Err(error) = socket.restore_offload() {
+                tracing::debug!(%error, "segmentation offload stays off");
+            }
+        }
+    }
+
     /// Sends and writes what the engine left in the batches.
     pub(crate) fn flush(&mut self) {
         self.flush_write();

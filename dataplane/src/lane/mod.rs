@@ -18,11 +18,11 @@ mod inbox;
 mod io;
 mod outbound;
 mod peer;
+mod pings;
 mod reconcile;
 mod timers;
 mod tunnels;
 
-use std::collections::BTreeMap;
 use std::io::Result;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -30,19 +30,17 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
-use crate::error::PingError;
 use crate::event::DataplaneEvent;
-use crate::table::{CompiledTable, PeerId};
+use crate::table::CompiledTable;
 use command::Command;
 use engine::{EngineEvent, LaneEngine};
 pub(crate) use io::{LaneIo, MAX_SOCKETS};
+use pings::Pings;
 
-/// Pings that may wait for an answer.
-const MAX_PINGS: usize = 1_024;
-
-type PingReply = oneshot::Sender<std::result::Result<Duration, PingError>>;
+/// How often what a socket refused is tried again.
+const RESTORE: Duration = Duration::from_secs(60);
 
 /// What a lane is made of.
 pub(crate) struct Lane {
@@ -52,12 +50,13 @@ pub(crate) struct Lane {
     pub(crate) commands: Receiver<Command>,
     pub(crate) events: mpsc::Sender<DataplaneEvent>,
     pub(crate) table: Arc<CompiledTable>,
-    pub(crate) pings: BTreeMap<u32, PingReply>,
+    pub(crate) pings: Pings,
 }
 
 impl Lane {
     /// Turns until it is told to stop. An error is one of the lane's own descriptors: it cannot go on.
     pub(crate) fn run(mut self) -> Result<()> {
+        let mut restored = clock();
         loop {
             let now = clock();
             let ready = self.io.wait(self.patience(now))?;
@@ -75,6 +74,10 @@ impl Lane {
             }
             if self.engine.poll_timeout().is_some_and(|(due, _)| due <= now) {
                 self.engine.handle_timeout(now, &mut self.io.send);
+            }
+            if now.saturating_duration_since(restored) >= RESTORE {
+                self.io.restore_offload();
+                restored = now;
             }
             self.io.flush();
             self.report();
@@ -96,7 +99,7 @@ impl Lane {
                     self.io.detach();
                     drop(done);
                 }
-                Command::Ping(peer, reply) => self.ping(peer, reply, now),
+                Command::Ping(peer, reply) => self.pings.ask(&mut self.engine, peer, reply, now),
                 Command::Echo(reply) => drop(reply.send(())),
                 Command::Shutdown => return Ok(ControlFlow::Break(())),
             }
@@ -112,35 +115,20 @@ impl Lane {
         }
     }
 
-    fn ping(&mut self, peer: PeerId, reply: PingReply, now: Instant) {
-        self.pings.retain(|_, waiting| !waiting.is_closed());
-        if self.pings.len() >= MAX_PINGS {
-            return answer(reply, Err(PingError::TooMany));
-        }
-        match self.engine.ping(peer, now) {
-            Ok(id) => drop(self.pings.insert(id, reply)),
-            Err(refused) => answer(reply, Err(refused.into())),
-        }
-    }
-
     /// Passes on what the engine noticed.
     fn report(&mut self) {
         while let Some(event) = self.engine.poll_event() {
-            let event = match event {
-                EngineEvent::Pong { id, rtt } => {
-                    if let Some(reply) = self.pings.remove(&id) {
-                        answer(reply, Ok(rtt));
-                    }
-                    continue;
+            match event {
+                EngineEvent::Pong { id, rtt } => self.pings.handle_pong(id, rtt),
+                EngineEvent::PeerUp { peer } => self.tell(DataplaneEvent::PeerUp { peer }),
+                EngineEvent::PeerDown { peer, reason } => {
+                    self.tell(DataplaneEvent::PeerDown { peer, reason })
                 }
-                EngineEvent::PeerUp { peer } => DataplaneEvent::PeerUp { peer },
-                EngineEvent::PeerDown { peer, reason } => DataplaneEvent::PeerDown { peer, reason },
                 EngineEvent::EndpointMoved { peer, from, to } => {
-                    DataplaneEvent::EndpointMoved { peer, from, to }
+                    self.tell(DataplaneEvent::EndpointMoved { peer, from, to });
                 }
-                EngineEvent::LocalStall { late } => DataplaneEvent::LocalStall { late },
-            };
-            self.tell(event);
+                EngineEvent::LocalStall { late } => self.tell(DataplaneEvent::LocalStall { late }),
+            }
         }
     }
 
@@ -148,13 +136,6 @@ impl Lane {
         if let Err(error) = self.events.try_send(event) {
             tracing::debug!(%error, "an event found no reader");
         }
-    }
-}
-
-/// Whoever asked may have given up meanwhile.
-fn answer(reply: PingReply, result: std::result::Result<Duration, PingError>) {
-    if reply.send(result).is_err() {
-        tracing::trace!("ping answered too late");
     }
 }
 

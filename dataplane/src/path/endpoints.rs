@@ -52,10 +52,12 @@ impl Endpoints {
     /// through the candidates, [`AT_ONCE`] at a time.
     pub fn next_targets(&mut self, attempt: usize, alive: bool) -> &[Endpoint] {
         self.targets.clear();
-        self.targets.extend(self.current());
-        if attempt == 0 && alive && self.proven.is_some() {
+        if let Some(proven) = self.proven.filter(|_| attempt == 0 && alive) {
+            self.targets.push(proven);
             return &self.targets;
         }
+        // Our own address may be what no longer works: the kernel chooses another.
+        self.targets.extend(self.current().map(|known| Endpoint::from(known.remote)));
         let known = self.targets.first().map(|e| e.remote);
         let others = self.candidates.iter().filter(|a| Some(**a) != known);
         let count = others.clone().count();
@@ -133,6 +135,16 @@ mod tests {
         assert_eq!(ports(endpoints.next_targets(0, true)), [2]);
         assert_eq!(ports(endpoints.next_targets(1, true)), [2, 1, 3]);
         assert_eq!(ports(endpoints.next_targets(0, false)), [2, 1, 3]);
+    }
+
+    #[test]
+    fn a_search_is_not_bound_to_the_address_of_ours_that_worked() {
+        let mut endpoints = with(1..2);
+        let from = Endpoint { remote: at(1), local: Some([198, 51, 100, 1].into()) };
+        endpoints.handle_data(from);
+        assert_eq!(endpoints.next_targets(0, true), [from]);
+        assert_eq!(endpoints.next_targets(0, false), [Endpoint::from(at(1))]);
+        assert_eq!(endpoints.next_targets(1, true), [Endpoint::from(at(1))]);
     }
 
     #[test]

@@ -158,7 +158,8 @@ pub trait Seal: Sized {
 
 /// The tunnel of the real world.
 pub struct WireGuard {
-    tunn: Tunn,
+    /// 11 KB, which a table of tunnels should not move about.
+    tunn: Box<Tunn>,
 }
 
 /// A key of ours and its two limiters: one that never triggers, which all its tunnels share, and one that always does.
@@ -225,7 +226,7 @@ impl Seal for WireGuard {
         );
         // Its clock reads zero until its timers run for the first time.
         let _ = tunn.update_timers(&mut [0; HANDSHAKE]);
-        WireGuard { tunn }
+        WireGuard { tunn: Box::new(tunn) }
     }
 
     fn has_session(&self, _: Instant) -> bool {

@@ -39,15 +39,14 @@ pub(crate) struct Socket {
     io: UdpSocket,
     state: ArcSwap<UdpSocketState>,
     local: SocketAddr,
-    pub(crate) counters: SocketCounters,
+    pub(super) counters: SocketCounters,
 }
 
 /// What happened on a socket since it was bound.
 #[derive(Debug, Default)]
 pub(crate) struct SocketCounters {
-    pub(crate) send_failed: AtomicU64,
-    pub(crate) error_reports: AtomicU64,
-    pub(crate) offload_refused: AtomicU64,
+    pub(super) error_reports: AtomicU64,
+    pub(super) offload_refused: AtomicU64,
 }
 
 impl Socket {
@@ -83,14 +82,13 @@ impl Socket {
 
     /// Sends one datagram, or a run of equal segments; returns how many datagrams were lost.
     pub(crate) fn send(&self, transmit: &Transmit<'_>) -> u64 {
-        let lost = match self.attempt(transmit) {
-            Ok(()) => 0,
-            Err(error) => self.recover(transmit, &error),
-        };
-        if lost > 0 {
-            self.counters.send_failed.fetch_add(lost, Relaxed);
+        match transmit.segment_size {
+            Some(size) if self.max_segments() == 1 => self.send_singly(transmit, size),
+            _ => match self.attempt(transmit) {
+                Ok(()) => 0,
+                Err(error) => self.recover(transmit, &error),
+            },
         }
-        lost
     }
 
     /// Fills `batch`; returns how many of its buffers hold something. `WouldBlock` when none do.
@@ -141,7 +139,10 @@ impl Socket {
             return 0;
         }
         match (Errno::from_io_error(&error), transmit.segment_size) {
-            (Some(Errno::INVAL | Errno::IO), Some(size)) => self.resend_singly(transmit, size),
+            (Some(Errno::INVAL | Errno::IO), Some(size)) => {
+                self.note_refusal();
+                self.send_singly(transmit, size)
+            }
             _ => segments(transmit),
         }
     }
@@ -161,21 +162,22 @@ impl Socket {
         sent
     }
 
-    /// Segmentation offload is refused, and off by now (quinn-udp sees to it): each segment goes alone.
-    fn resend_singly(&self, transmit: &Transmit<'_>, size: usize) -> u64 {
+    /// Segmentation offload is refused, and off by now: quinn-udp saw to it.
+    fn note_refusal(&self) {
         if self.counters.offload_refused.fetch_add(1, Relaxed) == 0 {
             tracing::info!(address = %self.local, "UDP segmentation offload is refused: sending singly for a while");
         }
-        let lost = transmit.contents.chunks(size).filter(|segment| {
-            let single = Transmit {
+    }
+
+    fn send_singly(&self, transmit: &Transmit<'_>, size: usize) -> u64 {
+        let lost = transmit.contents.chunks(size.max(1)).map(|segment| {
+            self.send(&Transmit {
                 contents: segment,
                 segment_size: None,
-                src_ip: None,
                 ..transmit.clone()
-            };
-            self.attempt(&single).is_err()
+            })
         });
-        lost.count() as u64
+        lost.sum()
     }
 
     fn wait_writable(&self) -> io::Result<()> {

@@ -56,29 +56,54 @@ fn no_address_is_an_error() {
     assert!(matches!(Underlay::bind(&[], 0), Err(StartError::NoAddress)));
 }
 
-#[test]
-fn run_of_segments_arrives_as_the_datagrams_it_was_made_of() {
-    let (sender, receiver) = (loopback(), loopback());
-    let contents: Vec<u8> = (0..10u8).flat_map(|n| vec![n; 1_200]).chain([99; 7]).collect();
+const SEGMENT: usize = 1_200;
+
+/// Sends ten whole segments and a short one as one run; returns first byte and length of what arrives.
+fn send_run(sender: &Underlay) -> Vec<(u8, usize)> {
+    let receiver = loopback();
+    let contents: Vec<u8> = (0..10u8).flat_map(|n| vec![n; SEGMENT]).chain([99; 7]).collect();
     let lost = sender.send(&Transmit {
         destination: receiver.local_addr().unwrap(),
         ecn: None,
         contents: &contents,
-        segment_size: Some(1_200),
+        segment_size: Some(SEGMENT),
         src_ip: None,
     });
     assert_eq!(lost, 0);
     let (mut batch, mut seen) = (ReceiveBatch::new(), Vec::new());
     while seen.len() < 11 {
         let filled = receive_one(&receiver, &mut batch);
-        seen.extend(
-            batch
-                .datagrams(filled)
-                .map(|datagram| (datagram.payload[0], datagram.payload.len())),
-        );
+        seen.extend(batch.datagrams(filled).map(|d| (d.payload[0], d.payload.len())));
     }
-    let expected: Vec<_> = (0..10u8).map(|n| (n, 1_200)).chain([(99, 7)]).collect();
-    assert_eq!(seen, expected);
+    seen
+}
+
+fn whole_run() -> Vec<(u8, usize)> {
+    (0..10u8).map(|n| (n, SEGMENT)).chain([(99, 7)]).collect()
+}
+
+#[test]
+fn run_of_segments_arrives_as_the_datagrams_it_was_made_of() {
+    assert_eq!(send_run(&loopback()), whole_run());
+}
+
+#[test]
+fn run_leaves_singly_while_the_kernel_refuses_offload_and_together_later() {
+    let sender = loopback();
+    let socket = &sender.sockets()[0];
+    crate::sys::omit_checksums(socket).unwrap();
+    assert_eq!(send_run(&sender), whole_run());
+    assert_eq!(send_run(&sender), whole_run());
+    assert_eq!(socket.max_segments(), 1);
+    assert_eq!(
+        socket
+            .counters
+            .offload_refused
+            .load(std::sync::atomic::Ordering::Relaxed),
+        1
+    );
+    socket.restore_offload().unwrap();
+    assert!(socket.max_segments() > 1);
 }
 
 #[test]

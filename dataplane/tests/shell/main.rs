@@ -1,6 +1,11 @@
 //! The shell half of the data plane on real sockets and interfaces.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, clippy::disallowed_methods)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::disallowed_methods
+)]
 
 mod handle;
 mod node;
