@@ -2,7 +2,8 @@
 //!
 //! tcpdump captures every interface of a host (the internet of the world) and streams to a thread that judges
 //! each packet at once. A packet is in clear when one of its outermost addresses is an inner one, or when its bytes
-//! contain the mark that all test traffic carries.
+//! contain the mark that all test traffic carries. The nodes' own datagrams are neither, also where they try an
+//! address inside a served prefix as an endpoint: handshakes and QUIC between two nodes' ports.
 
 use std::io::{self, BufReader, Read};
 use std::net::IpAddr;
@@ -210,7 +211,7 @@ fn judge(packet: &[u8], realm: &Realm, seen: &mut Seen) {
     seen.tunnelled += u64::from(is_transport_data(&headers));
     seen.control_bytes += control_bytes(&headers);
     let has_mark = ip.windows(MARK.len()).any(|window| window == MARK);
-    if has_mark || realm.is_in_clear(source, destination) {
+    if has_mark || (realm.is_in_clear(source, destination) && !is_between_nodes(&headers)) {
         seen.in_clear += 1;
         if seen.described.len() < SHOWN {
             let why = if has_mark {
@@ -230,6 +231,15 @@ fn addresses(headers: &LaxPacketHeaders<'_>) -> Option<(IpAddr, IpAddr)> {
         NetHeaders::Ipv6(ip, _) => Some((ip.source.into(), ip.destination.into())),
         NetHeaders::Arp(_) => None,
     }
+}
+
+/// Both ports are those of nodes: 51820 and the lanes above.
+fn is_between_nodes(headers: &LaxPacketHeaders<'_>) -> bool {
+    let ports = 51820..51828;
+    let Some(TransportHeader::Udp(udp)) = &headers.transport else {
+        return false;
+    };
+    ports.contains(&udp.source_port) && ports.contains(&udp.destination_port)
 }
 
 /// WireGuard message type 4: one byte 4, three zeros, at least 32 bytes.
