@@ -31,3 +31,7 @@ pub mod ports;
 
 #[cfg(test)]
 mod testing;
+
+pub use admission::enrol;
+pub use quic::endpoint::QuicEndpoint;
+pub use service::Membership;

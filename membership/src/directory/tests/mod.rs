@@ -11,7 +11,7 @@ use std::time::Duration;
 use meshnode_crypto::{Grant, GrantChain, LaneKey, Name};
 
 use super::*;
-use crate::gossip::guard::{Authenticity, Value, Vouch};
+use crate::gossip::guard::{Authenticity, RowId, Value, Vouch};
 use crate::record::{RecordBody, authenticate};
 use crate::testing::{
     Clock, HOUR, YEAR, authority, body, chain_by, directory, founder_chain, grant, key, mesh, node, record,

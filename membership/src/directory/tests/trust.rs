@@ -132,7 +132,12 @@ fn the_voucher_knows_members_and_forgeries() {
         .unwrap();
     let address = |n| meshnode_crypto::mesh_address(&mesh(), &node(n));
     let mut voucher = directory.voucher();
-    assert!(voucher.is_member(address(1)) && !voucher.is_member(address(2)));
+    let row = |n| RowId {
+        address: address(n),
+        generation: 0,
+    };
+    assert!(voucher.admits(&row(1), false) && !voucher.admits(&row(2), false));
+    assert!(voucher.admits(&row(2), true));
     let mut judge = |n, bytes: &[u8]| voucher.judge(address(n), Value::Record(bytes));
     assert_eq!(judge(1, &one), Authenticity::Known);
     assert_eq!(judge(2, &one), Authenticity::Forged);
