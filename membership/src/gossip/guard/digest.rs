@@ -50,8 +50,7 @@ impl<'a> Digest<'a> {
         inspected: &mut Inspected<'_>,
     ) {
         let vouched: BTreeSet<_> = inspected.records.iter().map(|(address, _)| *address).collect();
-        let mut keeps =
-            |id: &RowId| id.address == own.id.address || vouch.admits(id, vouched.contains(&id.address));
+        let mut keeps = |id: &RowId| *id == own.id || vouch.admits(id, vouched.contains(&id.address));
         let (kept, cut): (Vec<_>, Vec<_>) = self.rows.into_iter().partition(|(id, _)| keeps(id));
         if cut.is_empty() {
             return;

@@ -102,7 +102,7 @@ pub enum Value<'a> {
 /// What the guard has to ask about members and signatures.
 pub trait Vouch {
     /// Whether this row may stand in the table. `vouched`: a record of its node that was not known before
-    /// stands in the same message. Not asked about rows of our own node.
+    /// stands in the same message. Not asked about our own row; one of another generation of ours is asked about.
     fn admits(&mut self, row: &RowId, vouched: bool) -> bool;
 
     /// What the value is worth: a record must be signed by the node with this very mesh address, a

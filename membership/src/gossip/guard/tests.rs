@@ -379,6 +379,17 @@ fn rows_outside_the_mesh_are_refused() {
 }
 
 #[test]
+fn other_generations_of_our_own_row_are_no_exception() {
+    let mut stranger = own();
+    stranger.id = row(50).id;
+    let mut other = row(50);
+    other.id.generation = 7;
+    let syn = Message::new(SYN).digest(&[row(50), other]).cluster("mesh");
+    let inspected = inspect(&syn.0, &config(), &stranger, &mut Members).unwrap();
+    assert_eq!(inspected.stripped, 1);
+}
+
+#[test]
 fn more_rows_than_the_table_holds_are_refused() {
     let rows: Vec<_> = (1..=101).map(row).collect();
     let syn = Message::new(SYN).digest(&rows).cluster("mesh");
