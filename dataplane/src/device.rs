@@ -86,7 +86,7 @@ impl Dataplane {
             events: events_in,
             pings: Default::default(),
         };
-        let thread = Some(spawn(0, lane).map_err(StartError::Lane)?);
+        let thread = Some(spawn(0, lane.events.clone(), || lane.run()).map_err(StartError::Lane)?);
         Ok(Dataplane {
             lane: LaneHandle { commander, thread },
             underlay,
@@ -226,13 +226,16 @@ impl fmt::Debug for Dataplane {
     }
 }
 
-/// Runs a lane on a thread of its own; its death is an event, however it comes.
-fn spawn(index: u8, lane: Lane) -> io::Result<JoinHandle<()>> {
-    let events = lane.events.clone();
+/// Runs a lane's loop on a thread of its own; its death is an event, however it comes.
+fn spawn(
+    index: u8,
+    events: mpsc::Sender<DataplaneEvent>,
+    turn: impl FnOnce() -> io::Result<()> + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
     thread::Builder::new()
         .name(format!("lane-{index}"))
         .spawn(move || {
-            let cause = match catch_unwind(AssertUnwindSafe(|| lane.run())) {
+            let cause = match catch_unwind(AssertUnwindSafe(turn)) {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => error.to_string(),
                 Err(panic) => panic_text(panic.as_ref()),
@@ -273,4 +276,32 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 fn clock() -> Instant {
     #[expect(clippy::disallowed_methods, reason = "the shell is where time enters")]
     Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn death_of_a_lane_is_told_with_its_cause() {
+        let (events_in, mut events) = mpsc::channel(4);
+        let dead = |cause: &str| {
+            Some(DataplaneEvent::LaneDied {
+                lane: 3,
+                cause: cause.to_owned(),
+            })
+        };
+        spawn(3, events_in.clone(), || panic!("{} times", 2))
+            .unwrap()
+            .join()
+            .unwrap();
+        assert_eq!(events.blocking_recv(), dead("2 times"));
+        spawn(3, events_in.clone(), || Err(io::Error::other("no epoll")))
+            .unwrap()
+            .join()
+            .unwrap();
+        assert_eq!(events.blocking_recv(), dead("no epoll"));
+        spawn(3, events_in, || Ok(())).unwrap().join().unwrap();
+        assert_eq!(events.blocking_recv(), None);
+    }
 }

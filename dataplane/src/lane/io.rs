@@ -5,6 +5,7 @@
 //! level-triggered.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,7 @@ use crate::interface::TunQueue;
 use crate::offload;
 use crate::sys::VNET_HEADER;
 use crate::table::CompiledTable;
-use crate::underlay::{PortFeeder, ReceiveBatch, Received, Underlay};
+use crate::underlay::{PortFeeder, ReceiveBatch, Received, Underlay, WhenFull};
 
 /// Most bytes read from the TUN in one turn: four super-packets.
 const TUN_BUDGET: usize = 4 * 65_536;
@@ -106,15 +107,12 @@ impl LaneIo {
             .map(Timespec::try_from)
             .transpose()
             .map_err(io::Error::other)?;
-        let mut events = Vec::with_capacity(FIRST_SOCKET as usize + MAX_SOCKETS);
-        match epoll::wait(
-            &self.epoll,
-            rustix::buffer::spare_capacity(&mut events),
-            timeout.as_ref(),
-        ) {
-            Ok(_) | Err(Errno::INTR) => {}
+        let mut space = [const { MaybeUninit::uninit() }; FIRST_SOCKET as usize + MAX_SOCKETS];
+        let events = match epoll::wait(&self.epoll, &mut space, timeout.as_ref()) {
+            Ok((events, _)) => &*events,
+            Err(Errno::INTR) => &[],
             Err(error) => return Err(error.into()),
-        }
+        };
         let mut ready = Ready::default();
         for event in events {
             match event.data.u64() {
@@ -214,6 +212,10 @@ impl LaneIo {
                 }
                 Class::Garbage => self.counters.drops.count(DropReason::Garbage),
             }
+            // What was just opened is still in the cache.
+            if self.write.bytes() >= FLUSH_AT {
+                write_out(&mut self.write, self.tun.as_ref(), &self.counters);
+            }
         }
     }
 
@@ -228,36 +230,38 @@ impl LaneIo {
 
     /// Sends and writes what the engine left in the batches.
     pub(crate) fn flush(&mut self) {
-        self.flush_write();
+        write_out(&mut self.write, self.tun.as_ref(), &self.counters);
         self.flush_send();
     }
 
     fn flush_send(&mut self) {
         for run in self.send.runs() {
-            let lost = self.underlay.send(&Transmit {
+            let transmit = Transmit {
                 destination: run.to.remote,
                 ecn: None,
                 contents: run.bytes,
                 segment_size: (run.count() > 1).then_some(run.segment_size),
                 src_ip: run.to.local,
-            });
+            };
+            let lost = self.underlay.send(&transmit, WhenFull::Wait);
             (0..lost).for_each(|_| self.counters.drops.count(DropReason::UdpSendFailed));
         }
         self.send.clear();
     }
+}
 
-    fn flush_write(&mut self) {
-        for frame in self.write.frames() {
-            let reason = match &self.tun {
-                Some(queue) => queue.write(frame).err().map(|_| DropReason::TunWriteFailed),
-                None => Some(DropReason::NoTun),
-            };
-            if let Some(reason) = reason {
-                self.counters.drops.count(reason);
-            }
+/// Writes opened packets to the TUN.
+fn write_out(write: &mut WriteBatch, tun: Option<&TunQueue>, counters: &LaneCounters) {
+    for frame in write.frames() {
+        let reason = match tun {
+            Some(queue) => queue.write(frame).err().map(|_| DropReason::TunWriteFailed),
+            None => Some(DropReason::NoTun),
+        };
+        if let Some(reason) = reason {
+            counters.drops.count(reason);
         }
-        self.write.clear();
     }
+    write.clear();
 }
 
 fn watch(epoll: &OwnedFd, source: impl rustix::fd::AsFd, token: u64) -> io::Result<()> {

@@ -14,7 +14,7 @@ use quinn_udp::Transmit;
 
 pub(crate) use port::{PortFeeder, open_port};
 pub use port::{PortStats, ReceivedDatagram, UnderlayPort};
-pub(crate) use socket::{ReceiveBatch, Received, Socket};
+pub(crate) use socket::{ReceiveBatch, Received, Socket, WhenFull};
 
 use crate::error::StartError;
 
@@ -72,10 +72,10 @@ impl Underlay {
     }
 
     /// Sends to a canonical address; returns how many datagrams were lost.
-    pub(crate) fn send(&self, transmit: &Transmit<'_>) -> u64 {
+    pub(crate) fn send(&self, transmit: &Transmit<'_>, when_full: WhenFull) -> u64 {
         match self.socket_for(transmit.destination, transmit.src_ip) {
             // Port 0 is EINVAL to the kernel, which would switch segmentation offload off.
-            Some(socket) if transmit.destination.port() != 0 => socket.send(transmit),
+            Some(socket) if transmit.destination.port() != 0 => socket.send(transmit, when_full),
             _ => 1,
         }
     }

@@ -17,9 +17,9 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 use crate::batch::{MAX_RUN_BYTES, normalise};
 use crate::drop::{DropCounters, DropReason};
 
-use super::Underlay;
 use super::contacts::{Contacts, TokenBucket};
 use super::socket::Received;
+use super::{Underlay, WhenFull};
 
 /// Datagrams that may wait for QUIC from members and from those we called.
 const MEMBERS_QUEUE: usize = 2_048;
@@ -146,7 +146,7 @@ impl UnderlayPort {
         let lost = if payload.len() > MAX_RUN_BYTES {
             1
         } else {
-            self.shared.underlay.send(&transmit)
+            self.shared.underlay.send(&transmit, WhenFull::Lose)
         };
         if lost == 0 {
             self.shared.counters.sent.fetch_add(1, Relaxed);

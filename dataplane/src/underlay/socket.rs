@@ -33,6 +33,15 @@ const SEND_PATIENCE: Duration = Duration::from_millis(2);
 /// At most so many reports are read from the error queue at once; the rest wait for the next turn.
 const ERROR_REPORTS: usize = 64;
 
+/// What a sender does when the send buffer is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WhenFull {
+    /// Wait a little: what is behind us waits in the TUN meanwhile.
+    Wait,
+    /// Lose the datagram: we are on a thread that must not wait.
+    Lose,
+}
+
 /// A bound, marked UDP socket.
 #[derive(Debug)]
 pub(crate) struct Socket {
@@ -81,12 +90,12 @@ impl Socket {
     }
 
     /// Sends one datagram, or a run of equal segments; returns how many datagrams were lost.
-    pub(crate) fn send(&self, transmit: &Transmit<'_>) -> u64 {
+    pub(crate) fn send(&self, transmit: &Transmit<'_>, when_full: WhenFull) -> u64 {
         match transmit.segment_size {
-            Some(size) if self.max_segments() == 1 => self.send_singly(transmit, size),
+            Some(size) if self.max_segments() == 1 => self.send_singly(transmit, size, when_full),
             _ => match self.attempt(transmit) {
                 Ok(()) => 0,
-                Err(error) => self.recover(transmit, &error),
+                Err(error) => self.recover(transmit, &error, when_full),
             },
         }
     }
@@ -125,12 +134,13 @@ impl Socket {
     }
 
     /// A send failed: finds out whose fault it is, and sends what can be sent.
-    fn recover(&self, transmit: &Transmit<'_>, error: &io::Error) -> u64 {
+    fn recover(&self, transmit: &Transmit<'_>, error: &io::Error, when_full: WhenFull) -> u64 {
         self.drain_errors();
-        if Errno::from_io_error(error) == Some(Errno::AGAIN)
-            && let Err(error) = self.wait_writable()
-        {
-            tracing::debug!(%error, "cannot wait for room in the send buffer");
+        if Errno::from_io_error(error) == Some(Errno::AGAIN) {
+            let waited = when_full == WhenFull::Wait && self.wait_writable().is_ok();
+            if !waited {
+                return segments(transmit);
+            }
         }
         let Err(error) = self.attempt(transmit) else {
             return 0;
@@ -141,7 +151,7 @@ impl Socket {
         match (Errno::from_io_error(&error), transmit.segment_size) {
             (Some(Errno::INVAL | Errno::IO), Some(size)) => {
                 self.note_refusal();
-                self.send_singly(transmit, size)
+                self.send_singly(transmit, size, when_full)
             }
             _ => segments(transmit),
         }
@@ -169,13 +179,14 @@ impl Socket {
         }
     }
 
-    fn send_singly(&self, transmit: &Transmit<'_>, size: usize) -> u64 {
+    fn send_singly(&self, transmit: &Transmit<'_>, size: usize, when_full: WhenFull) -> u64 {
         let lost = transmit.contents.chunks(size.max(1)).map(|segment| {
-            self.send(&Transmit {
+            let single = Transmit {
                 contents: segment,
                 segment_size: None,
                 ..transmit.clone()
-            })
+            };
+            self.send(&single, when_full)
         });
         lost.sum()
     }

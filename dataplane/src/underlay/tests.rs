@@ -62,14 +62,14 @@ const SEGMENT: usize = 1_200;
 fn send_run(sender: &Underlay) -> Vec<(u8, usize)> {
     let receiver = loopback();
     let contents: Vec<u8> = (0..10u8).flat_map(|n| vec![n; SEGMENT]).chain([99; 7]).collect();
-    let lost = sender.send(&Transmit {
+    let transmit = Transmit {
         destination: receiver.local_addr().unwrap(),
         ecn: None,
         contents: &contents,
         segment_size: Some(SEGMENT),
         src_ip: None,
-    });
-    assert_eq!(lost, 0);
+    };
+    assert_eq!(sender.send(&transmit, WhenFull::Wait), 0);
     let (mut batch, mut seen) = (ReceiveBatch::new(), Vec::new());
     while seen.len() < 11 {
         let filled = receive_one(&receiver, &mut batch);
@@ -130,8 +130,11 @@ fn sends_survive_a_closed_port_elsewhere() {
         src_ip: None,
     };
     for _ in 0..20 {
-        sender.send(&transmit(closed));
-        assert_eq!(sender.send(&transmit(receiver.local_addr().unwrap())), 0);
+        sender.send(&transmit(closed), WhenFull::Wait);
+        assert_eq!(
+            sender.send(&transmit(receiver.local_addr().unwrap()), WhenFull::Wait),
+            0
+        );
     }
 }
 
@@ -145,7 +148,7 @@ fn vanished_source_address_does_not_lose_the_packet() {
         segment_size: None,
         src_ip: Some("192.0.2.77".parse().unwrap()),
     };
-    assert_eq!(sender.send(&transmit), 0);
+    assert_eq!(sender.send(&transmit, WhenFull::Wait), 0);
     assert!(
         sender.sockets()[0].max_segments() > 1,
         "segmentation offload was blamed"
@@ -164,7 +167,7 @@ fn port_zero_and_unbound_families_are_losses() {
             segment_size: None,
             src_ip: None,
         };
-        assert_eq!(sender.send(&transmit), 1);
+        assert_eq!(sender.send(&transmit, WhenFull::Wait), 1);
     }
 }
 
