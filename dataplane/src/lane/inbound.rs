@@ -213,8 +213,10 @@ impl<S: Seal> LaneEngine<S> {
         let up = state.health.handle_answer(now).is_some();
         if up {
             state.counters.set_state(state.health.state());
-            // The path works again: what a dead one began is no longer needed.
-            state.driver.rest();
+            // The path works again: what a dead one began is no longer needed, unless it is for new keys.
+            if state.current.is_some_and(|slot| self.tunnels.is_live(slot)) {
+                state.driver.rest();
+            }
         }
         let id = state.id;
         if up {

@@ -177,12 +177,13 @@ impl<S: Seal> LaneEngine<S> {
             return;
         };
         let due = state.next_probe <= now;
+        let current = state.current.is_some_and(|slot| self.tunnels.is_live(slot));
+        if !current && ((due && self.lane == 0) || !state.pings.is_empty()) {
+            state.driver.want(now);
+        }
         if state.sending(&self.tunnels).is_none() {
             if due {
                 state.next_probe = now + PROBE_IDLE;
-            }
-            if (due && self.lane == 0) || !state.pings.is_empty() {
-                state.driver.want(now);
             }
             return;
         }

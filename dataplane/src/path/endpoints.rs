@@ -57,7 +57,8 @@ impl Endpoints {
             return &self.targets;
         }
         // Our own address may be what no longer works: the kernel chooses another.
-        self.targets.extend(self.current().map(|known| Endpoint::from(known.remote)));
+        self.targets
+            .extend(self.current().map(|known| Endpoint::from(known.remote)));
         let known = self.targets.first().map(|e| e.remote);
         let others = self.candidates.iter().filter(|a| Some(**a) != known);
         let count = others.clone().count();
@@ -140,7 +141,10 @@ mod tests {
     #[test]
     fn a_search_is_not_bound_to_the_address_of_ours_that_worked() {
         let mut endpoints = with(1..2);
-        let from = Endpoint { remote: at(1), local: Some([198, 51, 100, 1].into()) };
+        let from = Endpoint {
+            remote: at(1),
+            local: Some([198, 51, 100, 1].into()),
+        };
         endpoints.handle_data(from);
         assert_eq!(endpoints.next_targets(0, true), [from]);
         assert_eq!(endpoints.next_targets(0, false), [Endpoint::from(at(1))]);

@@ -119,3 +119,18 @@ fn a_preshared_key_counts_on_both_sides() {
     net.run(6000 * MS);
     assert_eq!(net.peer(0, 1).state, PeerState::Up);
 }
+
+#[test]
+fn new_keys_are_taken_up_after_a_block_that_the_old_ones_survived() {
+    let mut net: Net = Net::up(2);
+    net.lose = Box::new(|f| f.from == address(1));
+    net.apply(0, at(0, 1, 0));
+    net.apply(1, at(1, 0, 1));
+    net.run(2500 * MS);
+    net.lose = Box::new(|_| false);
+    net.run(10_000 * MS);
+    for n in 0..2 {
+        let state = &net.nodes[n].engine.peers[0];
+        assert!(state.old.is_none() && net.nodes[n].engine.tunnels.is_live(state.current.unwrap()));
+    }
+}

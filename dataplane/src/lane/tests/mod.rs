@@ -1,5 +1,6 @@
 //! Engine against engine, bytes in and bytes out; through real WireGuard, except where virtual hours pass.
 
+mod chaos;
 mod clients;
 mod epochs;
 mod forwarding;

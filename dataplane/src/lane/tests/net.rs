@@ -162,6 +162,13 @@ impl<S: Seal> Net<S> {
         self.settle(n);
     }
 
+    /// Node `n` starts anew: an engine that remembers nothing, at the same address.
+    pub(super) fn restart(&mut self, n: usize) {
+        let address = self.nodes[n].address;
+        self.nodes[n] = Node::new(n, self.now);
+        self.nodes[n].address = address;
+    }
+
     /// A packet out of node `n`'s network.
     pub(super) fn outbound(&mut self, n: usize, packet: &[u8]) {
         let node = &mut self.nodes[n];
