@@ -87,8 +87,13 @@ impl Settings {
 
     /// True when `interface` (or `default`) may use IPv6.
     pub fn ipv6_enabled(&self, interface: &str) -> bool {
+        self.ipv6_of(interface).unwrap_or(false)
+    }
+
+    /// `None` for an interface that does not exist, and on kernels without IPv6.
+    pub fn ipv6_of(&self, interface: &str) -> Option<bool> {
         self.read(&format!("ipv6/conf/{interface}/disable_ipv6"))
-            .is_some_and(|value| value == "0")
+            .map(|value| value == "0")
     }
 
     fn any_strict(&self) -> bool {

@@ -3,7 +3,7 @@
 //! ```text
 //! start   state ─► data plane (sockets) ─► QUIC ─► [enrol] ─► membership ─► guards, table ─► TUN ─►
 //!         addresses, routes ─► API, metrics, UAPI ─► READY
-//! stop    withdraw ─► others move ─► TUN away (its routes with it) ─► kernel tidied, guards kept ─► end
+//! stop    withdraw ─► others move ─► mesh routes away, guards kept ─► TUN away ─► connections closed
 //! ```
 
 mod announce;
@@ -12,11 +12,13 @@ pub mod composed;
 pub mod core;
 mod endpoints;
 mod events;
+mod join;
 mod keys;
 pub mod node;
 mod port;
 mod requests;
 mod signals;
+mod sockets;
 mod start;
 mod stop;
 mod watchdog;

@@ -1,16 +1,13 @@
 //! The start: each step needs the one before it.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::Context;
-use bytes::Bytes;
 use meshnode_crypto::{DEFAULT_CLIENT_RANGE, VerifiedChain, client_prefix_v6};
 use meshnode_dataplane::{Dataplane, DataplaneConfig, TunConfig};
-use meshnode_membership::admission::enrol;
-use meshnode_membership::api::{DEFAULT_MAX_MEMBERS, EnrolRequest, MembershipConfig, Timing};
+use meshnode_membership::api::{DEFAULT_MAX_MEMBERS, MembershipConfig, Timing};
 use meshnode_membership::ports::WallClock;
 use meshnode_membership::quic::endpoint::QuicEndpoint;
 use meshnode_membership::service::Membership;
@@ -18,19 +15,19 @@ use tokio::sync::{mpsc, watch};
 
 use super::changes::RouteChanges;
 use super::core::{Command, Core};
+use super::join::{Arrival, join};
 use super::node::{Node, wall_now};
 use super::port::SharedPort;
+use super::sockets::Sockets;
 use super::stop::Running;
-use super::{JoinRequest, StartMode, keys, watchdog};
+use super::{StartMode, keys, watchdog};
 use crate::adapt::netlink::{Farewell, Interface, MARK, Netlink};
 use crate::adapt::sysctl;
 use crate::config::Settings;
 use crate::desired::{GuardMemory, Host};
 use crate::features::{Features, clients::Clients};
-use crate::state::entries::{Announced, Announcement};
 use crate::state::{StateDir, fresh_seed};
 use crate::supervise::{Health, Supervisor};
-use crate::{api, metrics, uapi_socket};
 
 /// What an outer packet adds to an inner one at most: IPv6, UDP and WireGuard headers.
 const OVERHEAD: u32 = 80;
@@ -53,7 +50,8 @@ impl WallClock for SystemClock {
 /// Brings everything up; what fails takes down what was started before it.
 pub async fn start(settings: Settings, state: StateDir, mode: StartMode) -> anyhow::Result<Running> {
     let started = Instant::now();
-    let dataplane = start_dataplane(&settings).await?;
+    let sockets = Sockets::bind(&settings).await?;
+    let dataplane = start_dataplane(&settings)?;
     let key = state.node_key()?;
     let quic = QuicEndpoint::new(Arc::new(SharedPort(dataplane.port())), &key)
         .context("cannot start QUIC on the UDP port")?;
@@ -111,7 +109,7 @@ pub async fn start(settings: Settings, state: StateDir, mode: StartMode) -> anyh
     };
     let netlink = core.netlink.clone();
     let outcome = match bring_up(&mut core).await {
-        Ok(()) => serve(core, started).await,
+        Ok(()) => serve(core, sockets, started),
         Err(error) => Err(error),
     };
     if outcome.is_err()
@@ -122,62 +120,20 @@ pub async fn start(settings: Settings, state: StateDir, mode: StartMode) -> anyh
     outcome
 }
 
-/// Guards and the marked table come before the TUN: nothing leaves in clear, nothing loops.
+/// The TUN first, since it can fail; it carries nothing until there are routes, and guards come
+/// before those: nothing leaves in clear, nothing loops.
 async fn bring_up(core: &mut Core) -> anyhow::Result<()> {
-    core.apply().await?;
     attach(core).await?;
     core.apply().await
 }
 
-async fn start_dataplane(settings: &Settings) -> anyhow::Result<Dataplane> {
+fn start_dataplane(settings: &Settings) -> anyhow::Result<Dataplane> {
     let config = DataplaneConfig {
         listen: settings.listen.clone(),
         mark: MARK,
         lanes: settings.lanes,
     };
     Ok(Dataplane::start(config)?)
-}
-
-/// What a join leaves to begin with.
-#[derive(Default)]
-struct Arrival {
-    seeds: Vec<SocketAddr>,
-    first_records: Vec<Bytes>,
-}
-
-/// Enrols, and writes down what came of it before anything else happens.
-async fn join(
-    settings: &Settings,
-    state: &StateDir,
-    quic: &QuicEndpoint,
-    request: JoinRequest,
-) -> anyhow::Result<Arrival> {
-    let key = state.node_key()?;
-    let wishes = EnrolRequest {
-        name: settings.name.clone(),
-        serve: request.cidrs.clone(),
-    };
-    let enrolment = enrol(quic, &key, &request.token, &request.seeds, wishes, wall_now()).await?;
-    let chain = enrolment.chain.verify_at_any_time(&enrolment.mesh)?;
-    let prefixes = match request.cidrs.is_empty() {
-        true => chain
-            .serve()
-            .iter()
-            .filter(|p| p.prefix_len() > 0)
-            .copied()
-            .collect(),
-        false => request.cidrs,
-    };
-    let announced = Announced {
-        name: chain.name().cloned().or(Some(settings.name.clone())),
-        prefixes: prefixes.into_iter().map(Announcement::usual).collect(),
-    };
-    state.enrolled(&enrolment.mesh, &enrolment.chain, &announced)?;
-    tracing::info!(mesh = enrolment.mesh.short(), "enrolled");
-    Ok(Arrival {
-        seeds: request.seeds,
-        first_records: enrolment.first_records,
-    })
 }
 
 fn clients(state: &StateDir, chain: &VerifiedChain) -> anyhow::Result<Clients> {
@@ -214,7 +170,7 @@ async fn attach(core: &mut Core) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn serve(core: Core, started: Instant) -> anyhow::Result<Running> {
+fn serve(core: Core, sockets: Sockets, started: Instant) -> anyhow::Result<Running> {
     let (requests, inbox) = mpsc::channel::<Command>(REQUESTS);
     let (leave, leaving) = mpsc::channel(1);
     let composed = core
@@ -243,23 +199,9 @@ async fn serve(core: Core, started: Instant) -> anyhow::Result<Running> {
     });
     let settings = Arc::clone(&core.settings);
     let members = core.membership.subscribe();
-    let api = api::server::bind(&settings.socket)?;
-    let uapi = uapi_socket::bind(&settings.uapi_dir, &settings.interface)
-        .inspect_err(|error| tracing::warn!("{error:#}: `wg show` will not work"))
-        .ok();
-    let http = match settings.metrics {
-        Some(address) => Some(metrics::server::bind(address).await?),
-        None => None,
-    };
     let mut supervisor = Supervisor::default();
     supervisor.spawn("core", core.run(inbox, events, members));
-    supervisor.spawn("api", api::server::serve(api, Arc::clone(&node)));
-    if let Some(uapi) = uapi {
-        supervisor.spawn("uapi", uapi_socket::serve(uapi, Arc::clone(&node)));
-    }
-    if let Some(listener) = http {
-        supervisor.spawn("metrics", metrics::server::serve(listener, Arc::clone(&node)));
-    }
+    let files = sockets.serve(&mut supervisor, &node);
     supervisor.spawn("watchdog", watchdog::run(Arc::clone(&node)));
     node.ready.store(true, Ordering::Release);
     tracing::info!(
@@ -274,6 +216,6 @@ async fn serve(core: Core, started: Instant) -> anyhow::Result<Running> {
         node,
         supervisor,
         leaving,
-        settings,
+        files,
     })
 }

@@ -9,23 +9,25 @@ use super::ExitReason;
 use super::core::Command;
 use super::node::Node;
 use super::signals::{Request, Signals};
+use super::sockets::SocketFiles;
 use super::watchdog;
 use crate::adapt::netlink::Farewell;
-use crate::config::Settings;
 use crate::supervise::{Death, Supervisor};
-use crate::{api, uapi_socket};
 
 /// How long telling the others may take.
 const TELL: Duration = Duration::from_secs(1);
 /// How long they then have to take other routes, while we still forward.
 const GRACE: Duration = Duration::from_millis(300);
 
+/// How long closing connections and saving the peer cache may take.
+const CLOSE: Duration = Duration::from_millis(500);
+
 /// A node that is up.
 pub struct Running {
     pub(super) node: Arc<Node>,
     pub(super) supervisor: Supervisor,
     pub(super) leaving: mpsc::Receiver<()>,
-    pub(super) settings: Arc<Settings>,
+    pub(super) files: SocketFiles,
 }
 
 /// What ended it.
@@ -71,7 +73,7 @@ impl Running {
         let Running {
             node,
             supervisor,
-            settings,
+            files,
             ..
         } = self;
         watchdog::notify(&[sd_notify::NotifyState::Stopping]);
@@ -92,17 +94,21 @@ impl Running {
         } else {
             Farewell::KeepGuards
         };
-        let dataplane = Arc::clone(&node.dataplane);
-        tokio::task::spawn_blocking(move || dataplane.detach_tun()).await?;
         match node.netlink.stop(farewell).await {
             Ok(refused) => refused
                 .iter()
                 .for_each(|r| tracing::warn!("left behind: {}: {}", r.what, r.why)),
             Err(error) => tracing::warn!(%error, "the kernel was not tidied up"),
         }
-        api::server::unbind(&settings.socket);
-        uapi_socket::unbind(&settings.uapi_dir, &settings.interface);
-        node.membership.shutdown().await;
+        let dataplane = Arc::clone(&node.dataplane);
+        tokio::task::spawn_blocking(move || dataplane.detach_tun()).await?;
+        drop(files);
+        if tokio::time::timeout(CLOSE, node.membership.shutdown())
+            .await
+            .is_err()
+        {
+            tracing::debug!("connections were cut off");
+        }
         finish(end, &node)
     }
 }

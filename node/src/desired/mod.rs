@@ -48,6 +48,8 @@ pub struct Desired {
     pub kernel: KernelDesired,
     /// Prefixes that must not leave in clear as long as they are announced.
     pub guarded: BTreeSet<IpNet>,
+    /// What the gateway itself sends IPv4 from.
+    pub source_hint_v4: Option<IpAddr>,
     /// Tunnels.
     pub peers: Vec<Peer>,
     /// Prefix to peer; the longest prefix decides.
@@ -68,6 +70,7 @@ pub fn compose(view: &View, local: &Local) -> Desired {
     Desired {
         kernel: addresses::kernel(view, local, &choice),
         guarded: addresses::guarded(view, &choice),
+        source_hint_v4: addresses::source_hint(local, false),
         peers: tunnels::peers(view, &choice),
         routes: tunnels::routes(view, &choice),
         local: tunnels::local(view, local),

@@ -174,7 +174,10 @@ impl Task {
         };
         let wanted = Wanted {
             kernel: &desired,
-            interface: self.interface.as_ref(),
+            interface: self
+                .interface
+                .as_ref()
+                .filter(|i| snapshot.links.contains_key(&i.index)),
             owned: &self.owned,
             previous: &self.addresses,
             ipv6,
@@ -279,8 +282,9 @@ impl Task {
     }
 
     fn ipv6(&self) -> bool {
-        let conf = self.interface.as_ref().map_or("default", |i| i.name.as_str());
-        crate::adapt::sysctl::Settings::of_kernel().ipv6_enabled(conf)
+        let settings = crate::adapt::sysctl::Settings::of_kernel();
+        let ours = self.interface.as_ref().and_then(|i| settings.ipv6_of(&i.name));
+        ours.unwrap_or_else(|| settings.ipv6_enabled("default"))
     }
 
     fn warn_once_without_v6(&mut self, ipv6: bool) {

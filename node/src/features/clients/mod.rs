@@ -157,17 +157,20 @@ impl Feature for Clients {
         if self.entries.is_empty() {
             return;
         }
-        let pools = self
-            .pool
-            .map(IpNet::V4)
-            .into_iter()
-            .chain([IpNet::V6(self.prefix_v6)]);
-        let route = |prefix| KernelRoute {
-            prefix,
+        desired.kernel.routes.push(KernelRoute {
+            prefix: IpNet::V6(self.prefix_v6),
             metric: MESH_METRIC,
             source_hint: None,
-        };
-        desired.kernel.routes.extend(pools.map(route));
+        });
+        if let Some(pool) = self.pool.map(IpNet::V4) {
+            desired.kernel.routes.push(KernelRoute {
+                prefix: pool,
+                metric: MESH_METRIC,
+                source_hint: desired.source_hint_v4,
+            });
+            desired.kernel.guards.insert(pool);
+            desired.guarded.insert(pool);
+        }
         desired.kernel.routes.sort();
     }
 }
