@@ -28,6 +28,9 @@ pub(crate) trait Carrier: Send + Sync + 'static {
     /// Replaces the members. Connections to those that left it close at once.
     fn set_book(&self, book: Arc<Book>);
 
+    /// Closes the connections of a stranger whose grants do not hold.
+    fn refuse(&self, node: NodeId);
+
     /// Replaces the grant chain that we show to those we dial.
     fn set_hello(&self, chain: Bytes);
 

@@ -139,28 +139,33 @@ impl Actor {
         let now = self.now();
         let verified =
             GrantChain::from_bytes(bytes).and_then(|chain| chain.verify_at_any_time(&self.identity.mesh));
-        match verified {
-            Ok(chain) if *chain.subject() == from && self.directory.admits(&chain, now) => {
-                if self.directory.has_room_for(&from) && self.vouched.len() < self.directory.capacity() {
-                    self.vouched.insert(
-                        from,
-                        Vouched {
-                            chain,
-                            since: now.monotonic,
-                        },
-                    );
-                    self.settling.book_changed();
-                } else {
-                    self.say_full(now);
-                }
+        let refused = match verified {
+            Ok(chain) if *chain.subject() != from => "it is another node's".to_owned(),
+            Ok(chain) if !self.directory.admits(&chain, now) => "it is over, or revoked".to_owned(),
+            Ok(chain) if self.has_room_for(&from) => {
+                self.vouched.insert(
+                    from,
+                    Vouched {
+                        chain,
+                        since: now.monotonic,
+                    },
+                );
+                self.settling.book_changed();
+                return;
             }
             Ok(_) => {
-                tracing::debug!(node = %from.short(), "hello with a grant that is over, revoked or another's")
+                self.say_full(now);
+                "the mesh is full".to_owned()
             }
-            Err(error) => {
-                tracing::debug!(node = %from.short(), %error, "hello with a grant that does not hold")
-            }
-        }
+            Err(error) => error.to_string(),
+        };
+        tracing::debug!(node = %from.short(), %refused, "the grant shown does not let it in");
+        self.out.carrier.refuse(from);
+    }
+
+    fn has_room_for(&self, node: &NodeId) -> bool {
+        let room = self.vouched.len() < self.directory.capacity() || self.vouched.contains_key(node);
+        room && self.directory.has_room_for(node)
     }
 
     fn handle_records(&mut self, from: NodeId, records: &[Vec<u8>]) {

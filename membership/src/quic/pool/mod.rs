@@ -149,6 +149,12 @@ impl Carrier for Pool {
         });
     }
 
+    fn refuse(&self, node: NodeId) {
+        if let Some(peer) = lock(&self.shared.peers).get(&node) {
+            peer.refuse();
+        }
+    }
+
     fn set_hello(&self, chain: Bytes) {
         self.shared.hello.store(Arc::new(chain));
     }

@@ -73,6 +73,13 @@ impl Peer {
         }
     }
 
+    /// Closes the connections that have no standing.
+    pub(super) fn refuse(&self) {
+        for link in self.links.iter().filter(|link| !link.is_member()) {
+            link.close(CloseReason::NotMember);
+        }
+    }
+
     /// Whether dropping this entry would lose something.
     pub(super) fn is_busy(&self) -> bool {
         self.sending || !self.links.is_empty()

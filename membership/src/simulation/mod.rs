@@ -4,6 +4,10 @@
 //! Run it under a paused tokio clock. What is said here is checked by receivers as on a real network, so a
 //! hostile member is one whose messages are written by hand ([`SimNetwork::say`]).
 
+mod wire;
+
+pub use wire::SimWire;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -383,6 +387,9 @@ impl Carrier for SimCarrier {
         };
         self.network.lock().links.retain(|pair, _| is_kept(pair));
     }
+
+    // Strangers have no links here.
+    fn refuse(&self, _: NodeId) {}
 
     fn set_hello(&self, chain: Bytes) {
         self.with_node(|this| this.hello = chain);
