@@ -20,8 +20,9 @@ use crate::state::{Announced, Announcement, StateDir, fresh_seed};
 
 use super::context::{Context, now};
 
-/// How long a grant is good; members renew it long before.
-const GRANT_LIFE: Duration = Duration::from_secs(365 * 86_400);
+/// How long the founder's own grant is good. Every chain hangs on it and only the authority's key renews
+/// it, which should lie offline: so ten years, where the grants below it have one.
+const ROOT_GRANT_LIFE: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// A founder's clock may be ahead of those who join a minute later.
 const CLOCK_MARGIN: Duration = Duration::from_secs(10 * 60);
@@ -138,7 +139,7 @@ impl Founder<'_> {
             delegate: everything,
             name: None,
             not_before: now - CLOCK_MARGIN,
-            not_after: now + GRANT_LIFE,
+            not_after: now + ROOT_GRANT_LIFE,
             serial,
             client_pool: Some(first_pool(self.client_range)),
             client_range: Some(self.client_range),
