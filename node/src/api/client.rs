@@ -1,7 +1,7 @@
 //! The commands' end of the local API.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
@@ -61,11 +61,6 @@ impl Client {
     /// The node that listens on `socket`.
     pub fn new(socket: PathBuf) -> Client {
         Client { socket }
-    }
-
-    /// The socket.
-    pub fn socket(&self) -> &Path {
-        &self.socket
     }
 
     /// Asks.

@@ -45,7 +45,7 @@ impl Options {
         let left = answer.expires_ms.saturating_sub(now().0) / 1000;
         context.console.hint(format_args!(
             "The grant is good for {} and renews itself.",
-            duration::coarse(left)
+            duration::about(left)
         ));
         Ok(())
     }

@@ -65,7 +65,7 @@ impl Options {
         context.console.hint(format_args!(
             "\nGood for {uses}, for {}. On the new node:\n  meshnode join {seed} --token TOKEN --cidr PREFIX\n\
              To make it worthless:\n  meshnode revoke --token {}",
-            duration::coarse(left),
+            duration::about(left),
             answer.serial,
         ));
     }

@@ -46,8 +46,7 @@ impl Options {
             Ok((what, answer))
         })?;
         context.console.print(match answer.nodes {
-            0 => format!("{what}; no member is expelled by it."),
-            1 => format!("{what}; one member is expelled."),
+            0 | 1 => format!("{what}."),
             several => format!("{what}; {several} members are expelled."),
         })
     }

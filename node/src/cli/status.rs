@@ -137,7 +137,7 @@ fn grant_warning(node: &NodeStatus, now_ms: u64) -> Option<String> {
         0 => Some("this node's grant has expired: the others no longer take its records; join again with a new token".to_owned()),
         left if left < GRANT_WORRY_MS => Some(format!(
             "this node's grant ends in {} and was not renewed: no member with the right to renew it is reached",
-            duration::coarse(left / 1000)
+            duration::about(left / 1000)
         )),
         _ => None,
     }

@@ -14,6 +14,6 @@ pub mod value;
 
 pub use error::ConfigError;
 pub use options::{CommonOptions, NodeOptions, Overrides};
-pub use origin::{Key, Origin};
+pub use origin::Key;
 pub use settings::Settings;
 pub use value::Advertise;

@@ -74,8 +74,6 @@ impl fmt::Display for Key {
 /// Who gave a setting its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody: the built-in default.
-    Default,
     /// A line of the configuration file.
     File {
         /// The file.
@@ -92,7 +90,6 @@ pub enum Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Origin::Default => f.write_str("the default"),
             Origin::File { path, line } => write!(f, "{}:{line}", path.display()),
             Origin::Environment(key) => write!(f, "MESHNODE_{}", key.as_str().to_uppercase()),
             Origin::Flag(key) => write!(f, "--{}", key.as_str().replace('_', "-")),

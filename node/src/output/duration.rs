@@ -60,6 +60,17 @@ pub fn coarse(seconds: u64) -> String {
     }
 }
 
+/// A time to come, to the nearest unit that matters: `365d`, `24h`, `90m`.
+pub fn about(seconds: u64) -> String {
+    let (scale, name) = match seconds {
+        seconds if seconds >= 2 * 86_400 => (86_400, "d"),
+        seconds if seconds >= 2 * 3_600 => (3_600, "h"),
+        seconds if seconds >= 120 => (60, "m"),
+        _ => (1, "s"),
+    };
+    format!("{}{name}", (seconds + scale / 2) / scale)
+}
+
 /// How long ago, for things that happen often: `3s ago`; `never` without one.
 pub fn ago(seconds: Option<f64>) -> String {
     match seconds {
@@ -110,6 +121,14 @@ mod tests {
         assert_eq!(coarse(7_500), "2h 5m");
         assert_eq!(coarse(3_605), "1h");
         assert_eq!(coarse(400 * 86_400), "1y 35d");
+    }
+
+    #[test]
+    fn what_is_to_come_is_rounded() {
+        assert_eq!(about(365 * 86_400 - 600), "365d");
+        assert_eq!(about(86_400 - 1), "24h");
+        assert_eq!(about(5_400), "90m");
+        assert_eq!(about(30), "30s");
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub struct Style {
 
 impl Style {
     /// Text without escape sequences.
+    #[cfg(test)]
     pub const PLAIN: Style = Style { colour: false };
 
     /// Colours for a terminal, unless `NO_COLOR` is set (no-color.org) or `TERM=dumb`.
