@@ -100,7 +100,7 @@ fn apply<S: Seal + 'static>(net: &mut Net<S>, truth: &mut Truth, step: Step, sen
             let mut state = 7u64;
             net.lose = Box::new(move |_| {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                (state >> 40) % one_in == 0
+                (state >> 40).is_multiple_of(one_in)
             });
         }
         Step::NewKeys { node } => {
