@@ -196,7 +196,11 @@ async fn revoke(State(node): Shared, Json(request): Json<RevokeRequest>) -> Answ
 }
 
 async fn leave(State(node): Shared) -> Answer<LeaveAnswer> {
-    let told = node.membership.stats().quic_connections;
+    let told = node
+        .membership
+        .stats()
+        .quic_connections
+        .min(node.now_composed().view.nodes.len());
     if tokio::time::timeout(TELL, node.membership.depart())
         .await
         .is_err()

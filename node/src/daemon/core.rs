@@ -122,6 +122,7 @@ impl Core {
         for feature in self.features.each() {
             feature.on_view(&view, now);
             feature.desired(&mut desired);
+            tracing::trace!(feature = feature.name(), peers = desired.peers.len(), "composed");
         }
         self.memory.note(&desired.guarded, now);
         self.epoch += 1;

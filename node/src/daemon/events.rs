@@ -32,8 +32,8 @@ pub fn handle_dataplane(event: &DataplaneEvent, membership: &Membership, view: &
 pub fn say(event: Result<MembershipEvent, RecvError>, view: &View) {
     use MembershipEvent as E;
     match event {
-        Ok(E::Joined { name, .. }) => tracing::info!(name, "node is in the mesh"),
-        Ok(E::Left { name, .. }) => tracing::info!(name, "node is no longer in the mesh"),
+        Ok(E::Joined { name, .. }) => tracing::debug!(name, "node is in the view"),
+        Ok(E::Left { name, .. }) => tracing::debug!(name, "node is no longer in the view"),
         Ok(E::Revoked { node }) if node == view.me => {
             tracing::warn!("this node has been revoked: no other member talks to it any more");
         }

@@ -36,6 +36,7 @@ pub async fn join(
     };
     let enrolment = enrol(quic, &key, &request.token, &request.seeds, wishes, wall_now()).await?;
     let chain = enrolment.chain.verify_at_any_time(&enrolment.mesh)?;
+    // What the configuration file says is not written down again: it is read at every start.
     let prefixes = match request.cidrs.is_empty() {
         true => chain
             .serve()
@@ -43,10 +44,10 @@ pub async fn join(
             .filter(|p| p.prefix_len() > 0)
             .copied()
             .collect(),
-        false => request.cidrs,
+        false => settings.passing_cidrs(),
     };
     let announced = Announced {
-        name: chain.name().cloned().or(Some(settings.name.clone())),
+        name: chain.name().or(settings.given_name()).cloned(),
         prefixes: prefixes.into_iter().map(Announcement::usual).collect(),
     };
     state.enrolled(&enrolment.mesh, &enrolment.chain, &announced)?;

@@ -70,7 +70,7 @@ pub async fn run(settings: Settings, state: StateDir, mode: StartMode) -> anyhow
     let end = running.serve(&mut signals).await;
     tokio::select! {
         done = running.stop(end) => done,
-        () = signals.stop() => {
+        () = signals.stop_again() => {
             tracing::warn!("second signal: stopping at once");
             Ok(ExitReason::Signal)
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use meshnode_crypto::{MeshId, NodeId, UnixMillis, WgPublicKey};
+use meshnode_crypto::{MeshId, NodeId, UnixMillis};
 use meshnode_dataplane::Dataplane;
 use meshnode_membership::service::Membership;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -22,8 +22,6 @@ pub struct Node {
     pub mesh: MeshId,
     /// This node.
     pub me: NodeId,
-    /// The key that clients see.
-    pub client_key: WgPublicKey,
     /// Keys and what was announced.
     pub state: StateDir,
     /// Tunnels.

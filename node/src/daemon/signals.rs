@@ -1,6 +1,11 @@
 //! Signals of the process.
 
+use std::time::Duration;
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Signals this close together are one request.
+const ECHO: Duration = Duration::from_millis(250);
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +41,18 @@ impl Signals {
             _ = self.int.recv() => Request::Stop,
             _ = self.hup.recv() => Request::Reload,
         }
+    }
+
+    /// One that asks to stop a second time; echoes of the first, sent to the process and to its group, are none.
+    pub async fn stop_again(&mut self) {
+        let echoes = async {
+            loop {
+                self.stop().await;
+            }
+        };
+        // Elapses always: the loop has no end of its own.
+        let _elapsed: Result<(), _> = tokio::time::timeout(ECHO, echoes).await;
+        self.stop().await;
     }
 
     /// The next one that asks to stop.

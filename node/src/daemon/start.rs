@@ -185,7 +185,6 @@ fn serve(core: Core, sockets: Sockets, started: Instant) -> anyhow::Result<Runni
     let node = Arc::new(Node {
         mesh: core.mesh,
         me: core.me,
-        client_key: keys::client_key(&core.state)?,
         state: core.state.clone(),
         dataplane: Arc::clone(&core.dataplane),
         membership: Arc::clone(&core.membership),
