@@ -109,6 +109,8 @@ pub(super) enum Done {
 impl Actor {
     pub(super) async fn run(mut self, mut inputs: Inputs) {
         let mut tick = ticker();
+        // A node that was just admitted must find the mesh again, whatever happens next.
+        self.save_peers().await;
         self.settle().await;
         loop {
             let going_on = tokio::select! {

@@ -394,7 +394,7 @@ impl Actor {
         let peers = &self.settling.peers;
         let Some(since) = peers.since else { return };
         let who = self.directory.version();
-        let debounced = now.monotonic.duration_since(since) >= self.identity.timing.cache_debounce;
+        let debounced = now.monotonic.duration_since(since) >= self.cache_debounce();
         let rested = peers
             .last
             .is_none_or(|last| now.monotonic.duration_since(last) >= CACHE_REFRESH);
@@ -405,6 +405,15 @@ impl Actor {
                 version: who,
             };
             self.save_peers().await;
+        }
+    }
+
+    // What a crash may forget is small as long as saving is cheap.
+    fn cache_debounce(&self) -> Duration {
+        let debounce = self.identity.timing.cache_debounce;
+        match self.directory.members().nth(SMALL_MESH) {
+            None => debounce / 20,
+            Some(_) => debounce,
         }
     }
 

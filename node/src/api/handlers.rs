@@ -29,6 +29,9 @@ const MAX_PING: Duration = Duration::from_secs(20);
 /// How long telling the others of our leaving may take.
 const TELL: Duration = Duration::from_secs(2);
 
+/// How long a node that has just started is given to make its first record.
+const OWN_RECORD: Duration = Duration::from_secs(3);
+
 /// All routes.
 pub fn router(node: Arc<Node>) -> Router {
     Router::new()
@@ -104,7 +107,7 @@ async fn remove_client(State(node): Shared, Path(name): Path<String>) -> Answer<
 }
 
 async fn invite(State(node): Shared, Json(request): Json<InviteRequest>) -> Answer<InviteAnswer> {
-    let delegate = own_delegate(&node);
+    let delegate = own_delegate(&node).await;
     if delegate.is_empty() {
         return Err(Refuse::conflict("this node may not invite")
             .fix("invite on a node that was invited with `--inviter`, or on the founder"));
@@ -145,8 +148,13 @@ fn refuse_invite(error: mesh::InviteError) -> Refuse {
     }
 }
 
-fn own_delegate(node: &Node) -> Vec<IpNet> {
-    let composed = node.now_composed();
+/// A node answers a moment before its own record is made: that moment is waited for.
+async fn own_delegate(node: &Node) -> Vec<IpNet> {
+    let mut composed = node.composed.clone();
+    let published = composed.wait_for(|composed| composed.view.own.is_some());
+    let Ok(Ok(composed)) = tokio::time::timeout(OWN_RECORD, published).await else {
+        return Vec::new();
+    };
     composed
         .view
         .own
