@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use meshnode_tests::node::peers;
 use meshnode_tests::topology::{Options, ThreeVpcs};
 use meshnode_tests::traffic::transfer;
-use meshnode_tests::{Node, eventually, in_world};
+use meshnode_tests::{Host, Node, eventually, in_world};
 
 use crate::AMPLY;
 
@@ -16,10 +16,7 @@ fn ten_megabytes_arrive_through_a_fifth_of_loss() -> Result<()> {
         let vpcs = ThreeVpcs::build(world)?;
         let mesh = vpcs.mesh()?;
         let (sz, hk) = (vpcs.vpc("sz")?, vpcs.vpc("hk")?);
-        vpcs.internet.nft(
-            "table inet loss { chain forward { type filter hook forward priority filter;
-               numgen random mod 100 < 20 drop } }",
-        )?;
+        on_the_way(&vpcs.internet, "loss", "numgen random mod 100 < 20 drop")?;
         transfer(&sz.host, &hk.host, hk.plan.host_addresses()[0], 10_000_000)?;
         mesh.is_complete()
     })
@@ -30,10 +27,7 @@ fn one_way_block_is_seen_by_both_sides_and_heals() -> Result<()> {
     in_world(|world| {
         let vpcs = ThreeVpcs::build(world)?;
         let mesh = vpcs.mesh()?;
-        vpcs.internet.nft(
-            "table inet block { chain forward { type filter hook forward priority filter;
-               iifname sz oifname hk drop } }",
-        )?;
+        on_the_way(&vpcs.internet, "block", "iifname sz oifname hk drop")?;
         not_up(mesh.node("sz")?, "hk")?;
         not_up(mesh.node("hk")?, "sz")?;
         mesh.node("gz")?.meets(&["sz", "hk"])?;
@@ -125,8 +119,7 @@ fn short_outage_of_the_whole_internet_heals() -> Result<()> {
     in_world(|world| {
         let vpcs = ThreeVpcs::build(world)?;
         let mesh = vpcs.mesh()?;
-        vpcs.internet
-            .nft("table inet outage { chain forward { type filter hook forward priority filter; drop } }")?;
+        on_the_way(&vpcs.internet, "outage", "drop")?;
         for node in &mesh.nodes {
             node.wait_status("no peer is up", AMPLY, |status| {
                 peers(status).all(|peer| peer["state"] != "up")
@@ -136,4 +129,12 @@ fn short_outage_of_the_whole_internet_heals() -> Result<()> {
         mesh.is_complete()?;
         mesh.everyone_pings_everyone()
     })
+}
+
+/// A rule for every packet between gateways, in a table of that name.
+fn on_the_way(internet: &Host, table: &str, rule: &str) -> Result<()> {
+    let hook = "type filter hook forward priority filter";
+    internet.nft(&format!(
+        "table inet {table} {{\n chain forward {{\n {hook}\n {rule}\n }}\n}}\n"
+    ))
 }
