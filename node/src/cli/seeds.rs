@@ -102,10 +102,14 @@ async fn addresses(seed: &Seed) -> Result<Vec<SocketAddr>, String> {
     let resolver = TokioResolver::builder_tokio()
         .and_then(|builder| builder.build())
         .map_err(|error| format!("the resolver's configuration cannot be used: {error}"))?;
-    let answer = resolver
-        .lookup_ip(name.as_str())
-        .await
-        .map_err(|error| error.to_string())?;
+    let answer =
+        resolver
+            .lookup_ip(name.as_str())
+            .await
+            .map_err(|error| match error.is_no_records_found() {
+                true => "the name has no address".to_owned(),
+                false => format!("the name cannot be looked up: {error}"),
+            })?;
     let addresses: Vec<SocketAddr> = answer
         .iter()
         .take(MAX_ADDRESSES)

@@ -83,16 +83,17 @@ fn holder(file: &mut File) -> Holder {
     }
 }
 
-/// `meshnode up` from `/usr/bin/meshnode up --interface mesh1`.
+/// `meshnode up` from `/usr/bin/meshnode --state-dir /srv up`: the program and its command, nothing else.
 fn command_of(pid: u32) -> Option<String> {
+    const COMMANDS: [&str; 4] = ["init", "up", "join", "guard"];
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let mut words = line.split(|byte| *byte == 0).map(String::from_utf8_lossy).take(2);
+    let mut words = line.split(|byte| *byte == 0).map(String::from_utf8_lossy);
     let program = words.next()?;
     let program = program.rsplit('/').next()?.to_owned();
-    let command = words
-        .next()
-        .filter(|word| word.chars().all(|c| c.is_ascii_lowercase()) && !word.is_empty());
-    Some(command.map_or(program.clone(), |command| format!("{program} {command}")))
+    match words.find(|word| COMMANDS.contains(&word.as_ref())) {
+        Some(command) => Some(format!("{program} {command}")),
+        None => Some(program),
+    }
 }
 
 #[cfg(test)]
