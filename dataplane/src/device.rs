@@ -168,6 +168,7 @@ impl Dataplane {
         let mut stats = Stats::default();
         self.counters.add_to(&mut stats, clock());
         self.port.drops().add_to(&mut stats.drops);
+        self.underlay.add_to(&mut stats);
         stats
     }
 

@@ -115,6 +115,10 @@ pub struct Stats {
     pub handshakes_completed: u64,
     /// Bytes that wait for a session.
     pub pending_bytes: u64,
+    /// ICMP errors that came back to the sockets. They can be forged: they are counted and nothing else.
+    pub icmp_errors: u64,
+    /// How often the kernel refused UDP segmentation offload; a minute without it follows each time.
+    pub offload_refused: u64,
 }
 
 impl Default for Stats {
@@ -125,6 +129,8 @@ impl Default for Stats {
             handshakes_started: 0,
             handshakes_completed: 0,
             pending_bytes: 0,
+            icmp_errors: 0,
+            offload_refused: 0,
         }
     }
 }

@@ -9,6 +9,7 @@ mod port;
 mod socket;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::Ordering::Relaxed;
 
 use quinn_udp::Transmit;
 
@@ -17,6 +18,7 @@ pub use port::{PortStats, ReceivedDatagram, UnderlayPort};
 pub(crate) use socket::{ReceiveBatch, Received, Socket, WhenFull};
 
 use crate::error::StartError;
+use crate::stats::Stats;
 
 /// The bound sockets, at most one for each listen address.
 #[derive(Debug)]
@@ -44,6 +46,14 @@ impl Underlay {
                 Ok(Underlay { sockets })
             }
             (false, None) => Ok(Underlay { sockets }),
+        }
+    }
+
+    /// Adds what the sockets counted to `stats`.
+    pub(crate) fn add_to(&self, stats: &mut Stats) {
+        for socket in &self.sockets {
+            stats.icmp_errors += socket.counters.error_reports.load(Relaxed);
+            stats.offload_refused += socket.counters.offload_refused.load(Relaxed);
         }
     }
 
