@@ -243,6 +243,10 @@ impl Task {
     }
 
     async fn clean_up(&mut self, farewell: Farewell) -> Result<Vec<Refused>, NetlinkError> {
+        if self.desired.is_none() && farewell == Farewell::KeepGuards {
+            // Nothing was installed; what stands there may be in use by another node of this host.
+            return Ok(Vec::new());
+        }
         let ipv6 = self.ipv6();
         let snapshot = self.read(ipv6).await?;
         let index = self.interface.as_ref().map(|i| i.index);
