@@ -7,11 +7,6 @@
     unreachable_pub,
     reason = "a program exports nothing: here `pub` means used outside its module"
 )]
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "parts land one by one; removed when the daemon uses them all"
-)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod adapt;

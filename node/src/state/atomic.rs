@@ -22,7 +22,12 @@ pub enum Step {
 
 /// Replaces `path` (mode 0600) by `bytes`; durable when it returns.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    write_in_steps(path, bytes, |_| Ok(()))
+    let written = write_in_steps(path, bytes, |_| Ok(()));
+    if written.is_err() {
+        // The reason is in hand already; a full disk should not keep half a file as well.
+        let _swept_at_the_next_start = fs::remove_file(temporary_of(path));
+    }
+    written
 }
 
 /// Like [`write`], asking `reached` before it goes on from each step; an error there ends the writing as a

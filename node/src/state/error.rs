@@ -104,6 +104,9 @@ impl StateError {
             StateError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 "free space on that disk".to_owned()
             }
+            StateError::Io { source, .. } if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                "choose a directory that can be written with --state-dir".to_owned()
+            }
             StateError::Io { .. } | StateError::Entropy(_) => return None,
         })
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use meshnode_crypto::{SigningKey, secret};
+use meshnode_crypto::{SecretError, SigningKey, secret};
 use zeroize::Zeroizing;
 
 use super::StateDir;
@@ -61,7 +61,7 @@ pub fn write_seed(path: &Path, seed: &[u8; 32]) -> Result<(), StateError> {
         }
     }
     text.push('\n');
-    secret::write_secret(path, text.as_bytes()).map_err(|error| unusable(path, "write", error))
+    secret::write_secret(path, text.as_bytes()).map_err(unusable)
 }
 
 /// Reads 32 secret bytes; `None` if the file is not there.
@@ -70,7 +70,7 @@ pub fn read(path: &Path) -> Result<Option<Seed>, StateError> {
     if !there {
         return Ok(None);
     }
-    let bytes = secret::read_secret(path).map_err(|error| unusable(path, "read", error))?;
+    let bytes = secret::read_secret(path).map_err(unusable)?;
     let wrong = || StateError::corrupt(path, "it is not a key of 64 hex digits");
     let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
     let mut seed = Zeroizing::new([0; 32]);
@@ -89,14 +89,21 @@ fn required(path: &Path) -> Result<Seed, StateError> {
     read(path)?.ok_or_else(|| StateError::corrupt(path, "it is missing"))
 }
 
-fn unusable(
-    path: &Path,
-    doing: &'static str,
-    error: impl std::error::Error + Send + Sync + 'static,
-) -> StateError {
-    StateError::Io {
-        doing,
-        path: path.to_owned(),
-        source: std::io::Error::other(error),
+fn unusable(error: SecretError) -> StateError {
+    match error {
+        SecretError::Io { action, path, source } => StateError::Io {
+            doing: action,
+            path,
+            source,
+        },
+        SecretError::Exposed { path, mode } => StateError::Readable {
+            path,
+            mode,
+            right: 0o600,
+        },
+        SecretError::TooLarge { path, bytes } => {
+            StateError::corrupt(&path, format!("{bytes} bytes are no key"))
+        }
+        SecretError::NotAFile { path } => StateError::corrupt(&path, "it is not a regular file"),
     }
 }
