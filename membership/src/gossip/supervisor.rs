@@ -27,7 +27,7 @@ use tokio::time::{Instant, interval, sleep};
 use super::chitchat_run::{Run, RunConfig, Seed};
 use super::dissemination::{Dissemination, GossipEvent, GossipStats, Values};
 use super::guard::{self, GuardConfig, OwnRow, Violation};
-use super::rows::RowVouch;
+use super::rows::{Judged, RowVouch};
 use super::transport::{GOSSIP_PORT, Outbox, gossip_address};
 use crate::directory::Voucher;
 
@@ -105,6 +105,7 @@ impl ChitchatGossip {
             shared: shared.clone(),
             generation: 0,
             failures: 0,
+            judged: Judged::default(),
             quarantined: BTreeMap::new(),
             accusers: BTreeMap::new(),
         };
@@ -166,6 +167,7 @@ struct Supervisor {
     shared: Arc<Shared>,
     generation: u64,
     failures: u32,
+    judged: Judged,
     quarantined: BTreeMap<Ipv6Addr, Instant>,
     accusers: BTreeMap<Ipv6Addr, Instant>,
 }
@@ -274,7 +276,12 @@ impl Supervisor {
             return None;
         }
         let (own, rows) = run.table().await;
-        let mut vouch = RowVouch::new(self.voucher.borrow().clone(), rows, self.config.max_rows);
+        let mut vouch = RowVouch::new(
+            self.voucher.borrow().clone(),
+            &mut self.judged,
+            rows,
+            self.config.max_rows,
+        );
         match guard::inspect(bytes, &self.guard, &own, &mut vouch) {
             Ok(inspected) => {
                 self.accusers.remove(&from);

@@ -33,7 +33,7 @@ impl Actor {
                 Request::Renew => drop(answer.send(self.answer_renewal(&from))),
                 Request::Forward(forwarded) => {
                     let decided = self.decide_forwarded(forwarded).await;
-                    let decided = decided.map_or_else(|refused| Answer::Refused(refused), Answer::Granted);
+                    let decided = decided.map_or_else(Answer::Refused, Answer::Granted);
                     drop(answer.send(decided));
                 }
             },

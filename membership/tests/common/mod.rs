@@ -71,6 +71,8 @@ pub struct Mesh {
     pub authority: SigningKey,
     pub begun: Instant,
     pub max_members: usize,
+    /// Whether everybody may serve everything in 10.0.0.0/8.
+    pub wide_grants: bool,
     root: GrantChain,
 }
 
@@ -114,6 +116,7 @@ impl Mesh {
             authority,
             begun: Instant::now(),
             max_members: 1000,
+            wide_grants: false,
             root,
         }
     }
@@ -121,11 +124,13 @@ impl Mesh {
     pub fn chain(&self, number: u16) -> GrantChain {
         match number {
             0 => self.root.clone(),
-            _ => self.root.extend(
-                grant(&key(0), &key(number), number)
-                    .sign(&key(0), &self.id)
-                    .unwrap(),
-            ),
+            _ => {
+                let mut grant = grant(&key(0), &key(number), number);
+                if self.wide_grants {
+                    grant.serve = vec!["10.0.0.0/8".parse().unwrap()];
+                }
+                self.root.extend(grant.sign(&key(0), &self.id).unwrap())
+            }
         }
     }
 
