@@ -68,5 +68,11 @@ impl Options {
             duration::about(left),
             answer.serial,
         ));
+        if self.cidr.is_empty() {
+            context.console.hint(format_args!(
+                "\nWhoever holds this token may announce any prefix that this node may delegate: \
+                 say which ones it is for with --cidr."
+            ));
+        }
     }
 }
