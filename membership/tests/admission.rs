@@ -240,7 +240,19 @@ async fn a_revoked_node_is_cut_off_and_cannot_come_back() {
     let two = world.run(two, &[0, 1], None).await;
     tokio::time::sleep(Duration::from_secs(30)).await;
     agree(&[&founder, &one], &ids([&founder, &one]), Duration::from_secs(1)).await;
-    assert!(two.view().nodes.is_empty());
+    // It remembers the others from its disk, but hears nothing new of them.
+    let mut announcement = world.mesh.announcement(&founder);
+    announcement.endpoints = vec![address(0)];
+    announcement.capabilities = 1;
+    founder.process().announce(announcement);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(one.view().nodes[&founder.id()].capabilities, 1);
+    assert!(
+        two.view()
+            .nodes
+            .get(&founder.id())
+            .is_none_or(|seen| seen.capabilities == 0)
+    );
 }
 
 fn foreign_token() -> Token {
