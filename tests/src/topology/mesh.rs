@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::vpc::{ThreeVpcs, Vpc};
 use crate::node::Node;
-use crate::traffic::{exchange, transfer};
+use crate::traffic::{Questions, exchange, transfer};
 use crate::wait::eventually;
 use crate::world::Host;
 
@@ -191,7 +191,7 @@ impl<'a> Mesh<'a> {
                 );
                 let tcp = transfer(&from.host, &to.host, address, bytes)?;
                 ensure!(tcp.source == own, "TCP from {own} came as {}", tcp.source);
-                let udp = exchange(&from.host, &to.host, address, 50, 1000, Duration::from_secs(2))?;
+                let udp = exchange(&from.host, &to.host, address, &Questions::once(50, 1000))?;
                 ensure!(udp.source == own, "UDP from {own} came as {}", udp.source);
                 ensure!(udp.answered == 50, "{} of 50 datagrams came back", udp.answered);
             }

@@ -13,6 +13,11 @@ use crate::world::Host;
 /// How often the answering side looks whether the exchange is over.
 const TICK: Duration = Duration::from_millis(50);
 
+/// Exchanges side by side in a delivery.
+const LANES: usize = 16;
+/// Bytes of a datagram that passes any tunnel in one piece.
+const LARGE: usize = 1200;
+
 /// What a finished exchange showed.
 #[derive(Clone, Copy, Debug)]
 pub struct Exchange {
@@ -22,19 +27,36 @@ pub struct Exchange {
     pub answered: u64,
 }
 
-/// Sends `count` datagrams of `size` bytes one after the other from a host to an address of another, which sends
-/// each back. A datagram unanswered after `patience` counts as lost.
+/// What is asked in an exchange.
+#[derive(Clone, Copy, Debug)]
+pub struct Questions {
+    /// Datagrams, one after the other.
+    pub count: u64,
+    /// Bytes of each.
+    pub size: usize,
+    /// How long an answer is waited for.
+    pub patience: Duration,
+    /// How often one is sent before it counts as lost.
+    pub tries: u32,
+}
+
+impl Questions {
+    /// `count` datagrams of `size` bytes, each sent once and waited for amply.
+    pub fn once(count: u64, size: usize) -> Questions {
+        Questions {
+            count,
+            size,
+            patience: Duration::from_secs(3),
+            tries: 1,
+        }
+    }
+}
+
+/// Sends datagrams from a host to an address of another, which sends each back.
 ///
 /// # Errors
 /// Nothing came back at all, or something came that was not sent.
-pub fn exchange(
-    from: &Host,
-    to: &Host,
-    address: IpAddr,
-    count: u64,
-    size: usize,
-    patience: Duration,
-) -> Result<Exchange> {
+pub fn exchange(from: &Host, to: &Host, address: IpAddr, questions: &Questions) -> Result<Exchange> {
     let server = to
         .inside(|| UdpSocket::bind((address, 0)))?
         .context("cannot bind")?;
@@ -44,7 +66,7 @@ pub fn exchange(
         let over = over.clone();
         move || answer(&server, seed, &over)
     })?;
-    let answered = from.inside(|| ask(target, seed, count, size, patience))?;
+    let answered = from.inside(|| ask(target, seed, questions))?;
     over.store(true, Ordering::Relaxed);
     let source = answering
         .join()
@@ -52,21 +74,61 @@ pub fn exchange(
     let both = format!("UDP from {} to {} at {address}", from.name(), to.name());
     let answered = answered.with_context(|| both.clone())?;
     let source = source.with_context(|| both.clone())?;
-    ensure!(answered > 0, "{both}: none of {count} datagrams came back");
+    ensure!(
+        answered > 0,
+        "{both}: none of {} datagrams came back",
+        questions.count
+    );
     Ok(Exchange {
         source: source.context(both)?.ip(),
         answered,
     })
 }
 
-fn ask(target: SocketAddr, seed: u64, count: u64, size: usize, patience: Duration) -> Result<u64> {
+/// Delivers `bytes` over UDP whatever is lost on the way: many exchanges side by side, each datagram repeated until
+/// its answer is there.
+///
+/// # Errors
+/// As for [`exchange`], or a datagram was never answered.
+pub fn deliver(from: &Host, to: &Host, address: IpAddr, bytes: usize) -> Result<()> {
+    let count = bytes.div_ceil(LANES * LARGE) as u64;
+    let questions = Questions {
+        count,
+        size: LARGE,
+        patience: Duration::from_millis(20),
+        tries: 100,
+    };
+    std::thread::scope(|scope| {
+        let lanes: Vec<_> = (0..LANES)
+            .map(|_| scope.spawn(|| exchange(from, to, address, &questions)))
+            .collect();
+        for lane in lanes {
+            let done = lane
+                .join()
+                .unwrap_or_else(|_| Err(anyhow::anyhow!("a lane panicked")))?;
+            ensure!(
+                done.answered == count,
+                "only {} of {count} datagrams were answered",
+                done.answered
+            );
+        }
+        Ok(())
+    })
+}
+
+fn ask(target: SocketAddr, seed: u64, questions: &Questions) -> Result<u64> {
     let socket = UdpSocket::bind((unspecified(target.ip()), 0))?;
     socket.connect(target).context("no route")?;
     let mut answered = 0;
-    for number in 0..count {
-        let question = datagram(seed, number, size);
-        socket.send(&question).context("cannot send")?;
-        answered += u64::from(answer_comes(&socket, &question, patience)?);
+    for number in 0..questions.count {
+        let question = datagram(seed, number, questions.size);
+        for _ in 0..questions.tries {
+            socket.send(&question).context("cannot send")?;
+            if answer_comes(&socket, &question, questions.patience)? {
+                answered += 1;
+                break;
+            }
+        }
     }
     Ok(answered)
 }

@@ -9,7 +9,7 @@ mod stream;
 
 use std::net::IpAddr;
 
-pub use datagrams::{Exchange, exchange};
+pub use datagrams::{Exchange, Questions, deliver, exchange};
 pub use pulse::Pulse;
 pub use stream::{Transfer, transfer};
 

@@ -41,8 +41,9 @@ pub fn transfer(from: &Host, to: &Host, address: IpAddr, bytes: usize) -> Result
         .join()
         .unwrap_or_else(|_| Err(anyhow::anyhow!("the sender panicked")));
     let both = format!("TCP from {} to {} at {address}", from.name(), to.name());
-    sent.with_context(|| both.clone())?;
-    let source = received.context(both)?.ip();
+    // When both failed, the receiver knows why: the sender only sees it go.
+    let source = received.with_context(|| both.clone())?.ip();
+    sent.context(both)?;
     Ok(Transfer {
         source,
         took: start.elapsed(),

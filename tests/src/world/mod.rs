@@ -38,7 +38,8 @@ pub struct World {
 }
 
 /// Runs a scenario in a world of its own and then checks what must hold in every world: each capture saw no
-/// inner packet in clear and no process logged at ERROR. When it fails, the logs are printed.
+/// inner packet in clear and no process logged at ERROR. When it fails, or when `MESHNODE_TEST_LOGS` is set, the logs
+/// are printed.
 ///
 /// # Errors
 /// The scenario's own, or a broken promise.
@@ -47,7 +48,9 @@ pub fn in_world(scenario: impl FnOnce(&World) -> Result<()>) -> Result<()> {
     let printed_on_failure = LogsOnFailure(&world);
     scenario(&world)?;
     world.check()?;
-    std::mem::forget(printed_on_failure);
+    if std::env::var_os("MESHNODE_TEST_LOGS").is_none() {
+        std::mem::forget(printed_on_failure);
+    }
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use meshnode_tests::topology::{Mesh, ThreeVpcs, reaches};
-use meshnode_tests::traffic::{Pulse, exchange, transfer};
+use meshnode_tests::traffic::{Pulse, Questions, exchange, transfer};
 use meshnode_tests::{Host, World, in_world};
 
 use crate::AMPLY;
@@ -27,7 +27,7 @@ fn stock_client_reaches_every_vpc_and_is_reached_until_removed() -> Result<()> {
             reaches(&vpc.host, address)?;
         }
         let gz = vpcs.vpc("gz")?;
-        let seen = exchange(&gz.host, &phone, address, 20, 800, AMPLY)?;
+        let seen = exchange(&gz.host, &phone, address, &Questions::once(20, 800))?;
         ensure!(
             seen.source == gz.plan.host_addresses()[0],
             "gz came as {}",

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use meshnode_tests::topology::{ThreeVpcs, behind_nat, reaches};
-use meshnode_tests::traffic::{Pulse, exchange, transfer};
+use meshnode_tests::traffic::{Pulse, Questions, exchange, transfer};
 use meshnode_tests::{World, eventually, in_world};
 
 const BRIEFLY: Duration = Duration::from_millis(300);
@@ -57,7 +57,12 @@ fn capture_sees_test_traffic_between_endpoints() -> Result<()> {
     let world = World::create()?;
     let vpcs = ThreeVpcs::build(&world)?;
     let (sz, hk) = (vpcs.vpc("sz")?, vpcs.vpc("hk")?);
-    exchange(&sz.gateway, &hk.gateway, hk.plan.public().into(), 1, 100, AMPLY)?;
+    exchange(
+        &sz.gateway,
+        &hk.gateway,
+        hk.plan.public().into(),
+        &Questions::once(1, 100),
+    )?;
     let seen = vpcs.capture.until_in_clear()?;
     ensure!(seen.described[0].contains("test traffic"), "{seen:?}");
     Ok(())
@@ -74,7 +79,7 @@ fn traffic_is_compared_and_its_source_is_seen() -> Result<()> {
                 sz.plan.gateway_addresses()[family],
             );
             ensure!(transfer(&sz.host, &sz.gateway, gateway, 1_000_000)?.source == own);
-            let exchanged = exchange(&sz.host, &sz.gateway, gateway, 20, 1200, AMPLY)?;
+            let exchanged = exchange(&sz.host, &sz.gateway, gateway, &Questions::once(20, 1200))?;
             ensure!(
                 exchanged.source == own && exchanged.answered == 20,
                 "{exchanged:?}"
