@@ -67,7 +67,7 @@ pub async fn enrol(
     let mut problems = Vec::new();
     while let Some(offer) = offers.next().await {
         let (seed, answer) = match offer {
-            Ok(member) => (member.seed, joining.ask(member, key, &request).await),
+            Ok(member) => (member.seed, joining.ask_twice(member, key, &request).await),
             Err((seed, problem)) => (seed, Err(problem)),
         };
         match answer {
@@ -128,6 +128,20 @@ impl Joining<'_> {
             Ok(())
         } else {
             Err(SeedProblem::OtherMesh)
+        }
+    }
+
+    // A seed that waited while others were asked may have lost patience with us.
+    async fn ask_twice(
+        &self,
+        member: Member,
+        key: &SigningKey,
+        request: &JoinRequest,
+    ) -> Result<Admitted, SeedProblem> {
+        let seed = member.seed;
+        match self.ask(member, key, request).await {
+            Err(SeedProblem::Broken(_)) => self.ask(self.try_meet(seed).await?, key, request).await,
+            answer => answer,
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use quinn::{RecvStream, SendStream};
+use quinn::{ReadToEndError, RecvStream, SendStream};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
@@ -27,7 +27,7 @@ pub(crate) enum StreamError {
     TimedOut,
     #[error("the connection broke: {0}")]
     Broken(String),
-    #[error("the peer sent {length} bytes where {cap} are allowed")]
+    #[error("the peer sent at least {length} bytes where {cap} are allowed")]
     TooLarge { length: usize, cap: usize },
     #[error(transparent)]
     Malformed(#[from] Malformed),
@@ -50,7 +50,13 @@ pub(crate) async fn read_kind(stream: &mut RecvStream) -> Result<u8, StreamError
 /// Reads the rest of a message whose first byte was `kind`.
 pub(crate) async fn read_message(stream: &mut RecvStream, kind: u8) -> Result<Message, StreamError> {
     let cap = Message::cap(kind).ok_or(Malformed)?;
-    let body = within(async { stream.read_to_end(cap).await.map_err(broken) }).await?;
+    let body = within(async {
+        stream
+            .read_to_end(cap)
+            .await
+            .map_err(|error| too_long(&error, cap))
+    })
+    .await?;
     let mut bytes = Vec::with_capacity(1 + body.len());
     bytes.push(kind);
     bytes.extend_from_slice(&body);
@@ -95,6 +101,13 @@ async fn within<T>(work: impl Future<Output = Result<T, StreamError>>) -> Result
     timeout(FRAME_TIMEOUT, work)
         .await
         .map_err(|_| StreamError::TimedOut)?
+}
+
+fn too_long(error: &ReadToEndError, cap: usize) -> StreamError {
+    match error {
+        ReadToEndError::TooLong => StreamError::TooLarge { length: cap + 1, cap },
+        ReadToEndError::Read(error) => broken(error),
+    }
 }
 
 fn broken(error: impl std::fmt::Display) -> StreamError {

@@ -75,6 +75,8 @@ pub struct Mesh {
     pub max_members: usize,
     /// Whether everybody may serve everything in 10.0.0.0/8.
     pub wide_grants: bool,
+    /// How long grants last from the start on, where that matters; the founder's lasts a year.
+    pub grant_life: Option<Duration>,
     root: GrantChain,
 }
 
@@ -106,7 +108,12 @@ fn everything() -> Vec<IpNet> {
 
 impl Mesh {
     pub fn new() -> Self {
-        let authority = SigningKey::from_seed([1; 32]);
+        Mesh::of(1)
+    }
+
+    /// The mesh of another authority.
+    pub fn of(authority: u8) -> Self {
+        let authority = SigningKey::from_seed([authority; 32]);
         let id = MeshId::new(authority.public_key());
         let founder = Grant {
             delegate: everything(),
@@ -119,6 +126,7 @@ impl Mesh {
             begun: Instant::now(),
             max_members: 1000,
             wide_grants: false,
+            grant_life: None,
             root,
         }
     }
@@ -130,6 +138,9 @@ impl Mesh {
                 let mut grant = grant(&key(0), &key(number), number);
                 if self.wide_grants {
                     grant.serve = vec!["10.0.0.0/8".parse().unwrap()];
+                }
+                if let Some(life) = self.grant_life {
+                    (grant.not_before, grant.not_after) = (START, START + life);
                 }
                 self.root.extend(grant.sign(&key(0), &self.id).unwrap())
             }

@@ -16,6 +16,8 @@ mod link;
 mod peer;
 mod sender;
 mod strangers;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
