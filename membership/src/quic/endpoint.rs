@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use meshnode_crypto::{NodeId, SigningKey};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{Connection, ConnectionError, EndpointConfig, IdleTimeout, TransportConfig, VarInt};
+use quinn::{Connection, ConnectionError, IdleTimeout, TransportConfig, VarInt};
 
 use super::identity::{self, SERVER_NAME, TlsIdentity};
 use super::port::{PortSocket, canonical};
+use super::reset;
 use crate::ports::DatagramPort;
 
 /// Silence after which a connection is given up by both ends.
@@ -88,7 +89,7 @@ impl QuicEndpoint {
             .max_incoming(MAX_INCOMING)
             .incoming_buffer_size(INCOMING_BUFFER)
             .incoming_buffer_size_total(INCOMING_BUFFER * MAX_INCOMING as u64);
-        let mut config = EndpointConfig::default();
+        let mut config = reset::config_that_outlives(key);
         config.grease_quic_bit(false);
         let socket = Arc::new(PortSocket::new(port));
         let runtime = Arc::new(quinn::TokioRuntime);

@@ -8,4 +8,5 @@ pub mod endpoint;
 pub(crate) mod identity;
 pub(crate) mod pool;
 pub(crate) mod port;
+mod reset;
 pub(crate) mod stream;

@@ -99,6 +99,28 @@ async fn members_that_dial_each_other_at_once_keep_one_connection() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn member_that_crashed_and_came_back_at_once_is_heard_and_hears() {
+    let wire = SimWire::default();
+    let (mut a, former) = (member(&wire, 1), member(&wire, 2));
+    a.pool.set_book(book(&[2]));
+    former.pool.set_book(book(&[1]));
+    former.pool.send(a.node, gossip(b"before"));
+    assert_eq!(a.next_gossip().await, "before");
+    // Its port goes to the new life: the former one says and hears nothing any more, as after SIGKILL.
+    let mut b = member(&wire, 2);
+    b.pool.set_book(book(&[1]));
+    b.pool.send(a.node, gossip(b"again"));
+    assert_eq!(a.next_gossip().await, "again");
+    for _ in 0..8 {
+        a.pool.send(b.node, gossip(b"do you hear me"));
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(b.next_gossip().await, "do you hear me");
+    assert_eq!(b.pool.connected(), vec![a.node]);
+    assert_eq!(a.pool.stats().connections, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_stranger_says_is_not_heard() {
     let wire = SimWire::default();
     let mut a = member(&wire, 1);
