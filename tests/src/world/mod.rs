@@ -181,6 +181,7 @@ impl World {
         for host in lock(&self.hosts).drain(..) {
             host.remove();
         }
+        sweep::remove_directories(&self.name);
         sweep::release(&self.name);
     }
 

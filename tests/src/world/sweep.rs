@@ -33,6 +33,7 @@ pub(super) fn sweep_dead_worlds() -> Result<()> {
         let lock = open_lock(&entry.path())?;
         if lock.try_lock().is_ok() {
             remove_namespaces(&name);
+            remove_directories(&name);
             release(&name);
         }
     }
@@ -50,6 +51,19 @@ fn remove_namespaces(world: &str) {
             .is_some_and(|rest| rest.starts_with('-'))
         {
             host::remove_namespace(&namespace);
+        }
+    }
+}
+
+/// Directories of logs begin with the world's name.
+pub(super) fn remove_directories(world: &str) {
+    let Ok(entries) = fs::read_dir(std::env::temp_dir()) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.strip_prefix(world).is_some_and(|rest| rest.starts_with('-')) {
+            let _gone_already = fs::remove_dir_all(entry.path());
         }
     }
 }
