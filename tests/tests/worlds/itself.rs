@@ -13,6 +13,8 @@ use meshnode_tests::{World, eventually, in_world};
 
 const BRIEFLY: Duration = Duration::from_millis(300);
 const AMPLY: Duration = Duration::from_secs(5);
+/// Set in the process that is to be killed.
+const VICTIM: &str = "MESHNODE_TEST_VICTIM";
 
 #[test]
 fn plain_routing_works_before_any_mesh() -> Result<()> {
@@ -141,16 +143,15 @@ fn panic_leaves_nothing_behind() -> Result<()> {
     Ok(())
 }
 
+/// Runs itself once more as the owner that is killed.
 #[test]
 fn killed_owner_is_swept_up_after() -> Result<()> {
+    if std::env::var_os(VICTIM).is_some() {
+        return wait_to_be_killed();
+    }
     let mut owner = Command::new(std::env::current_exe()?)
-        .args([
-            "--exact",
-            "itself::world_waiting_to_be_killed",
-            "--ignored",
-            "--nocapture",
-        ])
-        .env("MESHNODE_TEST_VICTIM", "1")
+        .args(["--exact", "itself::killed_owner_is_swept_up_after", "--nocapture"])
+        .env(VICTIM, "1")
         .stdout(Stdio::piped())
         .spawn()?;
     let lines = BufReader::new(owner.stdout.take().context("no output")?).lines();
@@ -168,17 +169,14 @@ fn killed_owner_is_swept_up_after() -> Result<()> {
     })
 }
 
-#[test]
-#[ignore = "the victim of another test"]
 #[allow(clippy::print_stdout, reason = "how the victim names its namespace")]
-fn world_waiting_to_be_killed() -> Result<()> {
-    if std::env::var_os("MESHNODE_TEST_VICTIM").is_some() {
-        let world = World::create()?;
-        let host = world.host("victim")?;
-        println!("\nnamespace {}", host.namespace());
+fn wait_to_be_killed() -> Result<()> {
+    let world = World::create()?;
+    let host = world.host("victim")?;
+    println!("\nnamespace {}", host.namespace());
+    loop {
         std::thread::park();
     }
-    Ok(())
 }
 
 fn namespace_exists(name: &str) -> bool {
