@@ -62,7 +62,7 @@ const PACKAGES: &[Package] = &[
     Package {
         name: "wireguard-go",
         file: "/usr/bin/wireguard-go",
-        needed: &[Test],
+        needed: &[Test, Bench],
     },
     Package {
         name: "prometheus",

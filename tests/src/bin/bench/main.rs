@@ -1,11 +1,19 @@
-//! meshnode against boringtun-cli, on this machine, in one run: `cargo xtask bench`.
+//! `cargo xtask bench`: meshnode and other userspace WireGuards on one machine, in one run.
 //!
 //! ```text
 //!   left  10.1.0.1 ─ tunnel ─ 192.0.2.1 ═══ veth ═══ 192.0.2.2 ─ tunnel ─ 10.2.0.1  right
 //! ```
 //!
-//! Each tool has such a pair of namespaces of its own. Rounds alternate between the tools, so that a
-//! noisy neighbour hits both; medians count. The result goes to docs/benchmarks/ as JSON and a table.
+//! Each contender has such a pair of hosts of its own, and all pairs stand for the whole run. The rounds go over them in
+//! turn, so that a noisy neighbour hits all alike; medians count, and ratios more than figures.
+//!
+//! | file | is |
+//! |---|---|
+//! | `pair` | two hosts, a cable, a tunnel |
+//! | `contender/` | what makes the tunnel, how it is installed and started |
+//! | `measure/` | one file per kind of measurement |
+//! | `latency` | the tasks, one file each |
+//! | `statistics` | medians, percentiles, spread |
 
 #![forbid(unsafe_code)]
 #![allow(
@@ -14,36 +22,32 @@
     reason = "a command line tool talks to its terminal"
 )]
 
+mod contender;
+mod latency;
 mod measure;
-mod report;
-mod rivals;
+mod pair;
+mod statistics;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
-use meshnode_tests::world::in_world;
+use anyhow::Result;
+use clap::{Parser, Subcommand};
 
-use measure::Sample;
-use report::Report;
-use rivals::{Pair, Tool};
+#[derive(Parser)]
+#[command(name = "cargo xtask bench", about = "Measures userspace WireGuards in turn")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
 
-const USAGE: &str = "\
-cargo xtask bench [--rounds N] [--seconds S] [--output DIRECTORY]
-
-  --rounds N            alternating measurements of each tool (default 7)
-  --seconds S           length of each TCP transfer (default 5)
-  --output DIRECTORY    where the report goes (default docs/benchmarks)
-";
-
-struct Options {
-    rounds: usize,
-    seconds: u32,
-    output: PathBuf,
+#[derive(Subcommand)]
+enum Task {
+    /// Round trips on the idle tunnel, in percentiles
+    Latency(latency::Options),
 }
 
 fn main() -> ExitCode {
-    match options().and_then(|options| run(&options)) {
+    match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -52,52 +56,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn options() -> Result<Options> {
-    let mut options = Options {
-        rounds: 7,
-        seconds: 5,
-        output: "docs/benchmarks".into(),
-    };
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        let value = words
-            .next()
-            .with_context(|| format!("{word} needs a value\n\n{USAGE}"))?;
-        match word.as_str() {
-            "--rounds" => options.rounds = value.parse().context("--rounds takes a number")?,
-            "--seconds" => options.seconds = value.parse().context("--seconds takes a number")?,
-            "--output" => options.output = value.into(),
-            _ => bail!("unknown option {word}\n\n{USAGE}"),
-        }
+fn run(cli: Cli) -> Result<()> {
+    match cli.task {
+        Task::Latency(options) => latency::run(&options),
     }
-    Ok(options)
 }
 
-fn run(options: &Options) -> Result<()> {
-    let boringtun = rivals::install_boringtun()?;
-    in_world(|world| {
-        eprintln!("==> building a pair of hosts for each tool");
-        let pairs = [
-            Pair::plain(world)?,
-            Pair::meshnode(world)?,
-            Pair::boringtun(world, &boringtun)?,
-        ];
-        let mut report = Report::new(options.rounds, options.seconds);
-        for round in 1..=options.rounds {
-            for pair in &pairs {
-                let sample = Sample::take(pair, options.seconds)
-                    .with_context(|| format!("measuring {}", pair.tool.name()))?;
-                eprintln!(
-                    "round {round}/{}  {:<10} {sample}",
-                    options.rounds,
-                    pair.tool.name()
-                );
-                report.add(pair.tool, sample);
-            }
-        }
-        println!("{}", report.table());
-        let files = report.write(&options.output)?;
-        eprintln!("==> written: {}", files.join(", "));
-        report.verdict(Tool::Meshnode, Tool::Boringtun)
-    })
+/// Says what happens next, on standard error: standard output has the results.
+fn step(what: &str) {
+    eprintln!("==> {what}");
 }

@@ -1,0 +1,3 @@
+//! One file per kind of measurement.
+
+pub(crate) mod echo;
