@@ -49,6 +49,8 @@ reasons! {
     HopLimit = "hop_limit",
     /// To the probe port of our mesh address, but no probe of that peer.
     BadProbe = "bad_probe",
+    /// For lane 0 from another lane, and more than it can take.
+    HandoffFull = "handoff_full",
     /// Neither WireGuard nor QUIC.
     Garbage = "garbage",
     /// Handshake message whose MAC1 fits none of our keys.

@@ -102,11 +102,32 @@ pub struct PeerStats {
     pub mtu: u16,
 }
 
+/// One lane, over all peers, those that have gone included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LaneStats {
+    /// Which one.
+    pub lane: u8,
+    /// Its UDP port.
+    pub port: u16,
+    /// Bytes of data packets sent, as UDP payload; handshakes are not counted.
+    pub tx_bytes: u64,
+    /// The same, received and authenticated.
+    pub rx_bytes: u64,
+    /// Inner packets sent, probes not included.
+    pub tx_packets: u64,
+    /// Inner packets accepted, probes not included.
+    pub rx_packets: u64,
+    /// Packets handed to lane 0 for want of a tunnel in this lane.
+    pub handed_off: u64,
+}
+
 /// The whole data plane.
 #[derive(Clone, Debug)]
 pub struct Stats {
     /// Every peer of the table.
     pub peers: BTreeMap<PeerId, PeerStats>,
+    /// Every lane, lane 0 first.
+    pub lanes: Vec<LaneStats>,
     /// Dropped packets by `DropReason as usize`.
     pub drops: [u64; DropReason::COUNT],
     /// Handshakes that we started.
@@ -125,6 +146,7 @@ impl Default for Stats {
     fn default() -> Stats {
         Stats {
             peers: BTreeMap::new(),
+            lanes: Vec::new(),
             drops: [0; DropReason::COUNT],
             handshakes_started: 0,
             handshakes_completed: 0,

@@ -3,7 +3,7 @@
 use crate::drop::DropCounters;
 use crate::path::loss::Ratios;
 use crate::path::stamp::RoundTrips;
-use crate::stats::{PeerState, PeerStats, RTT_BUCKETS, RttHistogram, Stats};
+use crate::stats::{LaneStats, PeerState, PeerStats, RTT_BUCKETS, RttHistogram, Stats};
 use crate::table::PeerId;
 use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
@@ -133,6 +133,11 @@ pub struct LaneCounters {
     pub(super) handshakes_started: Counter,
     pub(super) handshakes_completed: Counter,
     pub(super) pending_bytes: Counter,
+    pub(super) tx_bytes: Counter,
+    pub(super) rx_bytes: Counter,
+    pub(super) tx_packets: Counter,
+    pub(super) rx_packets: Counter,
+    pub(super) handed_off: Counter,
     pub(super) start: Instant,
     pub(super) peers: ArcSwap<BTreeMap<PeerId, Arc<PeerCounters>>>,
 }
@@ -145,6 +150,11 @@ impl LaneCounters {
             handshakes_started: Counter::default(),
             handshakes_completed: Counter::default(),
             pending_bytes: Counter::default(),
+            tx_bytes: Counter::default(),
+            rx_bytes: Counter::default(),
+            tx_packets: Counter::default(),
+            rx_packets: Counter::default(),
+            handed_off: Counter::default(),
             start,
             peers: ArcSwap::default(),
         }
@@ -169,6 +179,19 @@ impl LaneCounters {
                     sum.rx_packets += more.rx_packets;
                 }
             }
+        }
+    }
+
+    /// The figures of lane `lane`, which listens on `port`.
+    pub fn lane(&self, lane: u8, port: u16) -> LaneStats {
+        LaneStats {
+            lane,
+            port,
+            tx_bytes: self.tx_bytes.get(),
+            rx_bytes: self.rx_bytes.get(),
+            tx_packets: self.tx_packets.get(),
+            rx_packets: self.rx_packets.get(),
+            handed_off: self.handed_off.get(),
         }
     }
 

@@ -12,9 +12,11 @@
 //! | `handshakes` | handshake messages, in and out |
 //! | `timers` | all that happens because time passes |
 //! | `reconcile` | a new table |
+//! | `extra`, `liveness`, `handoff` | what is different in a lane above 0, and what lanes say to each other |
 //! | `peer`, `tunnels`, `inbox`, `counters` | what the engine is made of |
 
 use super::counters::LaneCounters;
+use super::handoff::{Detours, Handoff};
 use super::inbox::Inbox;
 use super::peer::PeerState;
 use super::tunnels::Tunnels;
@@ -42,9 +44,9 @@ const MAX_PACKET: usize = 65_535;
 /// What an engine is told once.
 #[derive(Debug)]
 pub struct EngineConfig {
-    /// Which lane it is; lane 0 probes.
+    /// Which lane it is; lane 0 probes, has the clients, and takes what the others cannot send.
     pub lane: u8,
-    /// How many lanes share the node's bounds.
+    /// How many lanes the node has.
     pub lanes: u8,
     /// Random: makes receiver indices that nobody guesses.
     pub seed: u32,
@@ -92,6 +94,20 @@ pub enum EngineEvent {
         /// How late.
         late: Duration,
     },
+    /// Packets pass between us and the peer: the other lanes are to know ([`LaneEngine::handle_active`]).
+    Active {
+        /// Who.
+        peer: PeerId,
+        /// Where lane 0 reaches it; `None` from other lanes.
+        at: Option<SocketAddr>,
+    },
+    /// This lane, which is not lane 0, hears nothing from the peer: its packets go by lane 0. Told once until it works.
+    LaneSilent {
+        /// Who.
+        peer: PeerId,
+        /// Where it should answer.
+        at: SocketAddr,
+    },
     /// A ping was answered.
     Pong {
         /// What [`LaneEngine::ping`] returned.
@@ -124,6 +140,7 @@ pub(super) type KeyPair = ([u8; 32], [u8; 32]);
 /// One lane's engine.
 pub struct LaneEngine<S: Seal = WireGuard> {
     pub(super) lane: usize,
+    pub(super) lanes: usize,
     pub(super) table: Arc<CompiledTable>,
     pub(super) locals: Vec<Local<S>>,
     /// In the order of the table's peers.
@@ -133,6 +150,8 @@ pub struct LaneEngine<S: Seal = WireGuard> {
     pub(super) pairs: BTreeMap<KeyPair, u32>,
     pub(super) inbox: Inbox,
     pub(super) flows: FlowCache,
+    pub(super) detours: Detours,
+    pub(super) handoff: Handoff,
     pub(super) budget: Budget,
     pub(super) clock: NtpClock,
     pub(super) counters: Arc<LaneCounters>,
@@ -148,6 +167,7 @@ impl<S: Seal> LaneEngine<S> {
     pub fn new(config: EngineConfig) -> LaneEngine<S> {
         LaneEngine {
             lane: usize::from(config.lane),
+            lanes: usize::from(config.lanes),
             table: Arc::default(),
             locals: Vec::new(),
             peers: Vec::new(),
@@ -155,7 +175,9 @@ impl<S: Seal> LaneEngine<S> {
             pairs: BTreeMap::new(),
             inbox: Inbox::default(),
             flows: FlowCache::default(),
-            budget: Budget::new(pending::MAX_BYTES / usize::from(config.lanes.max(1))),
+            detours: Detours::default(),
+            handoff: Handoff::default(),
+            budget: Budget::new(pending::MAX_BYTES),
             clock: config.clock,
             counters: config.counters,
             events: VecDeque::new(),
@@ -214,7 +236,7 @@ impl<S: Seal> LaneEngine<S> {
     /// The peer's timers are to run at `at` or before.
     pub(super) fn wake(&mut self, peer: u32, at: Instant) {
         let state = &mut self.peers[peer as usize];
-        state.due = state.due.min(at);
+        state.due = Some(state.due.map_or(at, |due| due.min(at)));
         self.deadline = Some(self.deadline.map_or(at, |deadline| deadline.min(at)));
     }
 }

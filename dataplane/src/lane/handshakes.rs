@@ -237,7 +237,12 @@ impl<S: Seal> LaneEngine<S> {
             let seal = S::new(&local.key, pair.1, preshared_key, index, now);
             Tunnel::new(seal, *pair, peer)
         })?;
-        self.peers[peer as usize].current = Some(slot);
+        let state = &mut self.peers[peer as usize];
+        state.current = Some(slot);
+        if self.lane > 0 {
+            state.liveness.handle_built(now);
+            self.wake(peer, now);
+        }
         Some(slot)
     }
 }

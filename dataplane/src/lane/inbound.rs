@@ -1,6 +1,7 @@
 //! A datagram to its tunnel, the checks on what was inside, and where it goes from there.
 
 use super::engine::{EngineEvent, LaneEngine};
+use super::handoff::Origin;
 use super::tunnels::Newness;
 use crate::batch::{Datagram, Endpoint, SendBatch, WriteBatch};
 use crate::demux::{Class, Message, classify};
@@ -74,7 +75,8 @@ impl<S: Seal> LaneEngine<S> {
             .counters
             .rx_bytes
             .add(payload.len() as u64);
-        self.handle_authentic(slot, newness, from, now, send);
+        self.counters.rx_bytes.add(payload.len() as u64);
+        self.handle_authentic(slot, newness, len > 0, from, now, send);
         if len > 0 {
             self.handle_inner(peer, len, now, write, send);
         }
@@ -85,6 +87,7 @@ impl<S: Seal> LaneEngine<S> {
         &mut self,
         slot: u32,
         newness: Newness,
+        payload: bool,
         from: Endpoint,
         now: Instant,
         send: &mut SendBatch,
@@ -95,6 +98,7 @@ impl<S: Seal> LaneEngine<S> {
         let peer = tunnel.peer;
         let state = &mut self.peers[peer as usize];
         state.health.handle_heard(now);
+        state.liveness.handle_heard(payload, now);
         let moved = if newness == Newness::Late {
             None
         } else {
@@ -104,8 +108,9 @@ impl<S: Seal> LaneEngine<S> {
         if confirmed || !tunnel.live {
             self.handle_session(slot, now, send);
         }
-        if let Some(before) = moved {
-            let state = &self.peers[peer as usize];
+        if let Some(before) = moved.filter(|_| self.lane == 0) {
+            let state = &mut self.peers[peer as usize];
+            state.told_lanes = None;
             state.counters.set_endpoint(Some(from.remote));
             let event = EngineEvent::EndpointMoved {
                 peer: state.id,
@@ -143,12 +148,17 @@ impl<S: Seal> LaneEngine<S> {
         if let Verdict::Drop(reason) = verdict {
             return self.dropped(reason);
         }
+        self.counters.rx_packets.add(1);
         let state = &mut self.peers[peer as usize];
         state.counters.rx_packets.add(1);
         if let Some(sooner) = state.note_data(now) {
             self.wake(peer, sooner);
         }
         match verdict {
+            Verdict::Tunnel(onward) if self.takes_detour(onward, &packet, now) => {
+                let from = Origin::Peer(self.peers[peer as usize].id);
+                self.hand_over(from, packet.bytes);
+            }
             Verdict::Tunnel(onward) => {
                 if decrement_hop_limit(bytes).is_none() {
                     return self.dropped(DropReason::HopLimit);

@@ -12,10 +12,13 @@
 pub(crate) mod command;
 pub mod counters;
 pub mod engine;
+mod extra;
+pub mod handoff;
 mod handshakes;
 mod inbound;
 mod inbox;
 mod io;
+mod liveness;
 mod outbound;
 mod peer;
 mod pings;
@@ -128,6 +131,7 @@ impl Lane {
                     self.tell(DataplaneEvent::EndpointMoved { peer, from, to });
                 }
                 EngineEvent::LocalStall { late } => self.tell(DataplaneEvent::LocalStall { late }),
+                EngineEvent::Active { .. } | EngineEvent::LaneSilent { .. } => {}
             }
         }
     }

@@ -1,6 +1,7 @@
 //! A packet from the TUN to its tunnel.
 
 use super::engine::LaneEngine;
+use super::handoff::Origin;
 use crate::batch::SendBatch;
 use crate::drop::DropReason;
 use crate::flow::{FlowKey, Ingress, Verdict};
@@ -22,6 +23,9 @@ impl<S: Seal> LaneEngine<S> {
             destination: packet.destination,
         };
         match self.flows.verdict(&key, &self.table) {
+            Verdict::Tunnel(peer) if self.takes_detour(peer, &packet, now) => {
+                self.hand_over(Origin::Tun, packet.bytes);
+            }
             Verdict::Tunnel(peer) => self.transmit(peer, packet.bytes, now, send),
             // Nothing from the TUN is delivered to the TUN.
             Verdict::Deliver => self.dropped(DropReason::NoRoute),
@@ -36,7 +40,7 @@ impl<S: Seal> LaneEngine<S> {
             self.wake(peer, sooner);
         }
         if self.seal(peer, packet, now, send) {
-            self.peers[peer as usize].counters.tx_packets.add(1);
+            self.note_packet(peer);
         } else {
             self.wait(peer, packet, now);
         }
@@ -58,7 +62,14 @@ impl<S: Seal> LaneEngine<S> {
         };
         send.commit(to, len);
         state.note_sent(len, now);
+        state.liveness.handle_sent(!packet.is_empty(), now);
+        self.counters.tx_bytes.add(len as u64);
         true
+    }
+
+    fn note_packet(&mut self, peer: u32) {
+        self.counters.tx_packets.add(1);
+        self.peers[peer as usize].counters.tx_packets.add(1);
     }
 
     fn wait(&mut self, peer: u32, packet: &[u8], now: Instant) {
@@ -84,7 +95,7 @@ impl<S: Seal> LaneEngine<S> {
                 self.dropped(DropReason::NoSession);
                 continue;
             }
-            self.peers[peer as usize].counters.tx_packets.add(1);
+            self.note_packet(peer);
         }
         self.counters.pending_bytes.set(self.budget.used() as u64);
     }

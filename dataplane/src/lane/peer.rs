@@ -2,6 +2,7 @@
 
 use super::counters::PeerCounters;
 use super::engine::KeyPair;
+use super::liveness::Liveness;
 use super::tunnels::Tunnels;
 use crate::path::endpoints::Endpoints;
 use crate::path::health::Health;
@@ -71,7 +72,12 @@ pub(super) struct PeerState {
     pub(super) next_probe: Instant,
     pub(super) last_data: Option<Instant>,
     pub(super) last_sent: Option<Instant>,
-    pub(super) due: Instant,
+    /// When its timers run next; lanes above 0 mostly have none.
+    pub(super) due: Option<Instant>,
+    /// In a lane above 0: whether its tunnel may be used.
+    pub(super) liveness: Liveness,
+    /// When the other lanes were last told that packets pass.
+    pub(super) told_lanes: Option<Instant>,
     pub(super) counters: Arc<PeerCounters>,
 }
 
@@ -96,7 +102,9 @@ impl PeerState {
             next_probe: now,
             last_data: None,
             last_sent: None,
-            due: now,
+            due: None,
+            liveness: Liveness::default(),
+            told_lanes: None,
             counters: Arc::default(),
         }
     }
@@ -124,16 +132,16 @@ impl PeerState {
         }
     }
 
-    /// A packet with payload passed, either way. Returns when the next probe is due if that is sooner than it was.
+    /// A packet with payload passed, either way. Returns when the timers are to run if it is the first for a while: the next
+    /// probe is due sooner, and the other lanes are to know.
     pub(super) fn note_data(&mut self, now: Instant) -> Option<Instant> {
         let was_busy = self.is_busy(now);
         self.last_data = Some(now);
-        let sooner = now + PROBE_BUSY;
-        if was_busy || self.next_probe <= sooner || self.kind == PeerKind::Client {
+        if was_busy || self.kind == PeerKind::Client {
             return None;
         }
-        self.next_probe = sooner;
-        Some(sooner)
+        self.next_probe = self.next_probe.min(now + PROBE_BUSY);
+        Some(now)
     }
 
     pub(super) fn note_sent(&mut self, bytes: usize, now: Instant) {

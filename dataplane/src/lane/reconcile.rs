@@ -1,6 +1,7 @@
 //! A new table: what is wanted is made, what vanished is dropped at once, what changed its keys is made before it breaks.
 
 use super::engine::{KeyPair, LaneEngine, Local};
+use super::liveness::Liveness;
 use super::peer::{Old, PeerState, Wanted};
 use crate::drop::DropReason;
 use crate::table::{CompiledPeer, CompiledTable, LaneSecret, PeerId, PeerKind};
@@ -50,12 +51,10 @@ impl<S: Seal> LaneEngine<S> {
 
     fn load_keys(&mut self, table: &CompiledTable) {
         let keys = table.keys();
-        let wanted = keys
-            .lanes
-            .get(self.lane)
-            .into_iter()
-            .chain(&keys.previous)
-            .chain(&keys.client);
+        // Clients, and peers that do not know our new keys yet, come to lane 0 alone.
+        let first = self.lane == 0;
+        let lane_0 = keys.previous.iter().chain(&keys.client).filter(|_| first);
+        let wanted = keys.lanes.get(self.lane).into_iter().chain(lane_0);
         let mut locals: Vec<Local<S>> = Vec::new();
         for secret in wanted {
             if locals.iter().all(|l| l.public != secret.public) {
@@ -98,10 +97,11 @@ impl<S: Seal> LaneEngine<S> {
             .map(|p| (p.id, Arc::clone(&p.counters)))
             .collect();
         self.counters.peers.store(Arc::new(registry));
-        for state in &mut self.peers {
-            state.due = state.due.min(state.next_probe.max(now));
+        for state in self.peers.iter_mut().filter(|_| self.lane == 0) {
+            let probe = state.next_probe.max(now);
+            state.due = Some(state.due.map_or(probe, |due| due.min(probe)));
         }
-        self.deadline = self.peers.iter().map(|p| p.due).min();
+        self.deadline = self.peers.iter().filter_map(|p| p.due).min();
     }
 
     fn reconcile_peer(&mut self, index: u32, compiled: &CompiledPeer, now: Instant) {
@@ -110,7 +110,8 @@ impl<S: Seal> LaneEngine<S> {
         let state = &mut self.peers[index as usize];
         state.mesh_address = peer.mesh_address;
         state.keepalive = peer.keepalive;
-        let more_places = state.endpoints.set_candidates(&peer.endpoints);
+        // Lanes above follow lane 0.
+        let more_places = self.lane == 0 && state.endpoints.set_candidates(&peer.endpoints);
         if state.wanted != wanted {
             state.wanted = wanted;
             self.replace_tunnel(index, now);
@@ -130,7 +131,7 @@ impl<S: Seal> LaneEngine<S> {
         if more_places && tried && peer.kind == PeerKind::Node {
             state.driver.rest();
             state.driver.want(now);
-            state.due = now;
+            state.due = Some(now);
         }
     }
 
@@ -155,19 +156,21 @@ impl<S: Seal> LaneEngine<S> {
         let state = &mut self.peers[index as usize];
         let side = state.wanted.as_ref().map(|wanted| wanted.side(state.kind));
         let in_use = state.current.take();
+        state.liveness = Liveness::default();
         if let Some(side) = side {
             state.driver = Driver::new(side);
         }
         let Some(slot) = in_use else { return };
-        let keep = state.kind == PeerKind::Node && side.is_some() && self.tunnels.is_live(slot);
+        let keep =
+            self.lane == 0 && state.kind == PeerKind::Node && side.is_some() && self.tunnels.is_live(slot);
         let dropped = if keep {
             state.old.replace(Old { slot, until: None }).map(|old| old.slot)
         } else {
             Some(slot)
         };
-        if side.is_some() && state.kind == PeerKind::Node {
+        if self.lane == 0 && side.is_some() && state.kind == PeerKind::Node {
             state.driver.want(now);
-            state.due = now;
+            state.due = Some(now);
         }
         if let Some(slot) = dropped {
             self.tunnels.remove(slot);

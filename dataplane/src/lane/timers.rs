@@ -32,11 +32,11 @@ impl<S: Seal> LaneEngine<S> {
         }
         let mut initiations = 0;
         for peer in 0..self.peers.len() as u32 {
-            if self.peers[peer as usize].due <= now {
+            if self.peers[peer as usize].due.is_some_and(|due| due <= now) {
                 self.run_peer(peer, &mut initiations, now, send);
             }
         }
-        self.deadline = self.peers.iter().map(|p| p.due).min();
+        self.deadline = self.peers.iter().filter_map(|p| p.due).min();
     }
 
     fn detect_stall(&mut self, now: Instant) {
@@ -49,16 +49,25 @@ impl<S: Seal> LaneEngine<S> {
         for state in &mut self.peers {
             state.sender.restart();
             state.health.handle_stall(now);
+            state.liveness.handle_stall(now);
         }
-        self.tell(EngineEvent::LocalStall { late });
+        if self.lane == 0 {
+            self.tell(EngineEvent::LocalStall { late });
+        }
     }
 
     fn run_peer(&mut self, peer: u32, initiations: &mut usize, now: Instant, send: &mut SendBatch) {
         self.tick_tunnels(peer, now, send);
         self.expire_pending(peer, now);
-        self.judge(peer, now);
-        self.probe(peer, now, send);
-        self.keep_alive(peer, now, send);
+        let may_begin = if self.lane == 0 {
+            self.judge(peer, now);
+            self.probe(peer, now, send);
+            self.keep_alive(peer, now, send);
+            true
+        } else {
+            self.run_extra(peer, now, send)
+        };
+        self.tell_lanes(peer, now);
         let state = &mut self.peers[peer as usize];
         if state.kind == PeerKind::Client
             && state.pending.is_empty()
@@ -66,12 +75,20 @@ impl<S: Seal> LaneEngine<S> {
         {
             state.driver.rest();
         }
-        if state.driver.is_due(now) && *initiations < INITIATIONS {
+        if may_begin && state.driver.is_due(now) && *initiations < INITIATIONS {
             *initiations += 1;
             self.initiate(peer, now, send);
         }
-        let state = &mut self.peers[peer as usize];
-        state.due = next_due(state.driver.poll_timeout(), state.next_probe, now);
+        let tick = now + TICK;
+        let due = match self.lane {
+            0 => {
+                let state = &self.peers[peer as usize];
+                let driver = state.driver.poll_timeout();
+                Some(driver.map_or(tick, |at| at.min(tick)).min(state.next_probe))
+            }
+            _ => self.extra_due(peer, tick, now),
+        };
+        self.peers[peer as usize].due = due;
     }
 
     fn tick_tunnels(&mut self, peer: u32, now: Instant, send: &mut SendBatch) {
@@ -97,9 +114,9 @@ impl<S: Seal> LaneEngine<S> {
         };
         let mut message = [0; HANDSHAKE];
         let ticked = tunnel.seal.tick(&mut message, now);
-        tunnel.live = tunnel.seal.has_session(now);
-        let live = tunnel.live;
+        let live = tunnel.seal.has_session(now);
         let state = &mut self.peers[peer as usize];
+        tunnel.live = live && !state.liveness.is_closing(now);
         let current = state.current == Some(slot);
         if current && !live {
             state.driver.handle_expired();
@@ -138,7 +155,7 @@ impl<S: Seal> LaneEngine<S> {
 
     fn judge(&mut self, peer: u32, now: Instant) {
         let state = &mut self.peers[peer as usize];
-        if state.kind == PeerKind::Client || self.lane != 0 {
+        if state.kind == PeerKind::Client {
             let live = state.current.is_some_and(|slot| self.tunnels.is_live(slot));
             state.counters.set_state(if live {
                 PeerState::Up
@@ -178,7 +195,7 @@ impl<S: Seal> LaneEngine<S> {
         };
         let due = state.next_probe <= now;
         let current = state.current.is_some_and(|slot| self.tunnels.is_live(slot));
-        if !current && ((due && self.lane == 0) || !state.pings.is_empty()) {
+        if !current && (due || !state.pings.is_empty()) {
             state.driver.want(now);
         }
         if state.sending(&self.tunnels).is_none() {
@@ -187,9 +204,8 @@ impl<S: Seal> LaneEngine<S> {
             }
             return;
         }
-        let regular = due && self.lane == 0;
         let pings = state.pings.len();
-        for i in 0..pings + usize::from(regular) {
+        for i in 0..pings + usize::from(due) {
             let state = &mut self.peers[peer as usize];
             let ping = if i < pings { state.pings.pop_front() } else { None };
             let probe = state.sender.probe(from, to, ping, &self.clock, now);
@@ -213,9 +229,4 @@ impl<S: Seal> LaneEngine<S> {
             self.seal(peer, &[], now, send);
         }
     }
-}
-
-fn next_due(driver: Option<Instant>, probe: Instant, now: Instant) -> Instant {
-    let due = (now + TICK).min(probe);
-    driver.map_or(due, |at| due.min(at))
 }

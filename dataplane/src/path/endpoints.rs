@@ -79,6 +79,12 @@ impl Endpoints {
         self.targets.iter().any(|t| t.remote == remote)
     }
 
+    /// The peer is here, as an authenticated packet elsewhere showed.
+    pub fn move_to(&mut self, place: SocketAddr) {
+        self.proven = Some(Endpoint::from(place));
+        self.tentative = None;
+    }
+
     /// A handshake message that checks out came from here. As an answer to ours from a place that we had tried it settles the
     /// choice among the candidates; otherwise it only says where to answer while nothing is proven.
     pub fn handle_handshake(&mut self, from: Endpoint, is_answer: bool) {

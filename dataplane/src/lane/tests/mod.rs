@@ -5,6 +5,7 @@ mod clients;
 mod epochs;
 mod forwarding;
 mod hostile;
+mod lanes;
 mod net;
 mod probes;
 mod sessions;

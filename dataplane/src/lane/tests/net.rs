@@ -4,6 +4,7 @@ use crate::batch::{Datagram, SendBatch, WriteBatch};
 use crate::drop::DropReason;
 use crate::lane::counters::LaneCounters;
 use crate::lane::engine::{EngineConfig, EngineEvent, LaneEngine};
+use crate::lane::handoff::Handoff;
 use crate::path::stamp::NtpClock;
 use crate::stats::{PeerStats, Stats};
 use crate::table::{Keys, LaneSecret, Peer, PeerId, PeerKind, Table};
@@ -29,7 +30,10 @@ impl Flight {
     }
 }
 
+/// One lane of a host. The first lanes of all hosts come first, so that a host's number is that of its lane 0.
 pub(super) struct Node<S: Seal> {
+    host: usize,
+    lane: u8,
     pub(super) engine: LaneEngine<S>,
     pub(super) counters: Arc<LaneCounters>,
     pub(super) address: SocketAddr,
@@ -46,6 +50,8 @@ pub(super) struct Net<S: Seal = WireGuard> {
     pub(super) now: Instant,
     pub(super) nodes: Vec<Node<S>>,
     pub(super) delay: Duration,
+    /// Datagrams to this place take so much longer.
+    pub(super) slow: Option<(SocketAddr, Duration)>,
     /// Which datagrams are lost.
     pub(super) lose: Rule,
     /// Every datagram that was sent.
@@ -98,6 +104,14 @@ pub(super) fn node_peer(n: usize, epoch: u16) -> Peer {
     }
 }
 
+/// The key of lane `lane` of node `n`.
+fn extra_key(n: usize, lane: u8) -> LaneSecret {
+    match lane {
+        0 => lane_key(n, 0),
+        _ => secret(5000 + n as u16 * 10 + u16::from(lane)),
+    }
+}
+
 /// The table of node `me` among `nodes`, all in their first epoch.
 pub(super) fn table(me: usize, nodes: usize) -> Table {
     let others = (0..nodes).filter(|n| *n != me);
@@ -117,16 +131,28 @@ pub(super) fn table(me: usize, nodes: usize) -> Table {
     }
 }
 
+/// The same where host `n` has `lanes[n]` lanes.
+pub(super) fn table_of_lanes(me: usize, lanes: &[u8]) -> Table {
+    let mut table = table(me, lanes.len());
+    table.keys.lanes = (0..lanes[me]).map(|lane| extra_key(me, lane)).collect();
+    for peer in &mut table.peers {
+        let n = usize::from(peer.id[0]) - 1;
+        peer.lanes = (0..lanes[n]).map(|lane| extra_key(n, lane).public).collect();
+    }
+    table
+}
+
 impl<S: Seal> Net<S> {
     /// `nodes` nodes that know nobody yet, 5 ms apart.
     pub(super) fn without_tables(nodes: usize) -> Net<S> {
         #[expect(clippy::disallowed_methods, reason = "a test's first instant")]
         let start = Instant::now();
-        let nodes = (0..nodes).map(|n| Node::new(n, start)).collect();
+        let nodes = (0..nodes).map(|n| Node::new(n, 0, 1, start)).collect();
         Net {
             now: start,
             nodes,
             delay: 5 * MS,
+            slow: None,
             lose: Box::new(|_| false),
             captured: vec![],
             flights: BTreeMap::new(),
@@ -155,18 +181,46 @@ impl<S: Seal> Net<S> {
         net
     }
 
-    pub(super) fn apply(&mut self, n: usize, table: Table) {
-        let node = &mut self.nodes[n];
-        node.table = table.clone();
-        node.engine.handle_table(Arc::new(table.compile()), self.now);
-        self.settle(n);
+    /// Hosts with so many lanes each, whose tunnels of lane 0 are up.
+    pub(super) fn with_lanes(lanes: &[u8]) -> Net<S> {
+        let mut net = Net::without_tables(0);
+        let start = net.now;
+        let extra = |(n, count): (usize, &u8)| (1..*count).map(move |lane| (n, lane));
+        let all = (0..lanes.len()).map(|n| (n, 0));
+        let all = all.chain(lanes.iter().enumerate().flat_map(extra));
+        net.nodes = all.map(|(n, lane)| Node::new(n, lane, lanes[n], start)).collect();
+        for n in 0..lanes.len() {
+            net.apply(n, table_of_lanes(n, lanes));
+        }
+        net.run(2000 * MS);
+        net
+    }
+
+    /// The lanes of a host.
+    pub(super) fn lanes_of(&self, host: usize) -> Vec<usize> {
+        (0..self.nodes.len())
+            .filter(|n| self.nodes[*n].host == host)
+            .collect()
+    }
+
+    pub(super) fn apply(&mut self, host: usize, table: Table) {
+        let compiled = Arc::new(table.clone().compile());
+        for n in self.lanes_of(host) {
+            let node = &mut self.nodes[n];
+            node.table = table.clone();
+            node.engine.handle_table(Arc::clone(&compiled), self.now);
+            self.settle(n);
+        }
     }
 
     /// Node `n` starts anew: an engine that remembers nothing, at the same address.
-    pub(super) fn restart(&mut self, n: usize) {
-        let address = self.nodes[n].address;
-        self.nodes[n] = Node::new(n, self.now);
-        self.nodes[n].address = address;
+    pub(super) fn restart(&mut self, host: usize) {
+        let lanes = self.lanes_of(host);
+        for n in &lanes {
+            let (address, lane) = (self.nodes[*n].address, self.nodes[*n].lane);
+            self.nodes[*n] = Node::new(host, lane, lanes.len() as u8, self.now);
+            self.nodes[*n].address = address;
+        }
     }
 
     /// A packet out of node `n`'s network.
@@ -197,9 +251,14 @@ impl<S: Seal> Net<S> {
         }
         node.tun.extend(node.write.packets().map(<[u8]>::to_vec));
         node.write.clear();
+        let mut told = vec![];
         while let Some(event) = node.engine.poll_event() {
-            node.events.push(event);
+            match event {
+                EngineEvent::Active { peer, at } => told.push((peer, at)),
+                event => node.events.push(event),
+            }
         }
+        let mut handoff = std::mem::take(node.engine.handoff());
         let from = node.address;
         for (to, payload) in node.send.iter() {
             let flight = Flight {
@@ -210,11 +269,31 @@ impl<S: Seal> Net<S> {
             self.captured.push(flight.clone());
             if !(self.lose)(&flight) {
                 self.sequence += 1;
-                self.flights
-                    .insert((self.now + self.delay, self.sequence), flight);
+                let more = self.slow.filter(|(place, _)| *place == flight.to);
+                let delay = self.delay + more.map_or(Duration::ZERO, |(_, more)| more);
+                self.flights.insert((self.now + delay, self.sequence), flight);
             }
         }
         node.send.clear();
+        self.pass_on(n, &told, &mut handoff);
+    }
+
+    /// What lanes of one host say to each other.
+    fn pass_on(&mut self, n: usize, told: &[(PeerId, Option<SocketAddr>)], handoff: &mut Handoff) {
+        let host = self.nodes[n].host;
+        if !handoff.is_empty() {
+            let first = &mut self.nodes[host];
+            first.engine.handle_handoff(handoff, self.now, &mut first.send);
+            self.settle(host);
+        }
+        for (peer, at) in told {
+            let all = self.lanes_of(host);
+            let others = all.into_iter().filter(|other| at.is_some() != (*other == host));
+            for other in others.collect::<Vec<_>>() {
+                self.nodes[other].engine.handle_active(peer, *at, self.now);
+                self.settle(other);
+            }
+        }
     }
 
     /// Lets time pass.
@@ -275,19 +354,23 @@ impl<S: Seal> Net<S> {
 }
 
 impl<S: Seal> Node<S> {
-    fn new(n: usize, start: Instant) -> Node<S> {
+    fn new(n: usize, lane: u8, lanes: u8, start: Instant) -> Node<S> {
         let counters = Arc::new(LaneCounters::new(start));
         let config = EngineConfig {
-            lane: 0,
-            lanes: 1,
-            seed: 0x00ab_cdef ^ n as u32,
+            lane,
+            lanes,
+            seed: 0x00ab_cdef ^ n as u32 ^ (u32::from(lane) << 12),
             clock: NtpClock::new(start, Duration::from_secs(1_800_000_000)),
             counters: Arc::clone(&counters),
         };
+        let mut address = address(n);
+        address.set_port(address.port() + u16::from(lane));
         Node {
+            host: n,
+            lane,
             engine: LaneEngine::new(config),
             counters,
-            address: address(n),
+            address,
             tun: vec![],
             events: vec![],
             table: Table::default(),
