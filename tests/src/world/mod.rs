@@ -7,6 +7,7 @@
 mod host;
 mod process;
 mod sweep;
+mod usage;
 
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};

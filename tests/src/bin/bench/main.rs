@@ -12,7 +12,8 @@
 //! | `pair` | two hosts, a cable, a tunnel |
 //! | `contender/` | what makes the tunnel, how it is installed and started |
 //! | `measure/` | one file per kind of measurement |
-//! | `latency` | the tasks, one file each |
+//! | `matrix`, `latency` | the tasks, one file each |
+//! | `report/` | a page, JSON, a chart |
 //! | `statistics` | medians, percentiles, spread |
 
 #![forbid(unsafe_code)]
@@ -24,8 +25,10 @@
 
 mod contender;
 mod latency;
+mod matrix;
 mod measure;
 mod pair;
+mod report;
 mod statistics;
 
 use std::process::ExitCode;
@@ -34,10 +37,16 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(name = "cargo xtask bench", about = "Measures userspace WireGuards in turn")]
+#[command(
+    name = "cargo xtask bench",
+    about = "Measures userspace WireGuards in turn, and writes a report"
+)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
-    task: Task,
+    task: Option<Task>,
+    #[command(flatten)]
+    matrix: matrix::Options,
 }
 
 #[derive(Subcommand)]
@@ -58,7 +67,8 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<()> {
     match cli.task {
-        Task::Latency(options) => latency::run(&options),
+        None => matrix::run(&cli.matrix),
+        Some(Task::Latency(options)) => latency::run(&options),
     }
 }
 

@@ -8,12 +8,8 @@ use meshnode_tests::node::peers;
 use meshnode_tests::topology::realm;
 use meshnode_tests::{Capture, Node, World, eventually};
 
-use crate::resident;
-
 /// All nodes of a crowd know each other after this long, on a small machine.
 const MEETS: Duration = Duration::from_secs(300);
-/// What the kernel counts processor time in.
-const TICK: Duration = Duration::from_millis(10);
 
 /// A mesh whose first node invited all others with one fleet token.
 pub(crate) struct Crowd<'a> {
@@ -57,7 +53,7 @@ impl<'a> Crowd<'a> {
         let mut sizes: Vec<u64> = self
             .nodes
             .iter()
-            .map(|node| resident(&node.process()?))
+            .map(|node| node.process()?.resident())
             .collect::<Result<_>>()?;
         sizes.sort_unstable();
         sizes.get(sizes.len() / 2).copied().context("no nodes")
@@ -67,7 +63,7 @@ impl<'a> Crowd<'a> {
     pub(crate) fn processor_time(&self) -> Result<Duration> {
         self.nodes
             .iter()
-            .map(|node| ticks(node.process()?.id()).map(|ticks| TICK * ticks))
+            .map(|node| node.process()?.processor_time())
             .sum()
     }
 
@@ -87,18 +83,4 @@ impl<'a> Crowd<'a> {
 
 fn address(number: usize) -> Ipv4Addr {
     Ipv4Addr::new(198, 18, number as u8, 10)
-}
-
-/// Fields 14 and 15 of proc_pid_stat(5), counted after the name, which may contain anything.
-fn ticks(process: u32) -> Result<u32> {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
-    let after_name = stat.rsplit(") ").next().context("no name")?;
-    let fields: Vec<&str> = after_name.split(' ').collect();
-    let field = |number: usize| {
-        fields
-            .get(number - 3)
-            .and_then(|field| field.parse::<u32>().ok())
-            .unwrap_or(0)
-    };
-    Ok(field(14) + field(15))
 }

@@ -15,9 +15,9 @@ mod crowd;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use meshnode_tests::World;
 use meshnode_tests::topology::{Options, ThreeVpcs, reaches};
-use meshnode_tests::{Process, World};
 
 use crate::crowd::Crowd;
 
@@ -104,19 +104,9 @@ fn idle(nodes: usize) -> Result<()> {
     let percent = used.as_secs_f64() / WATCHED.as_secs_f64() / nodes as f64 * 100.0;
     println!(
         "{nodes} nodes, idle: {:.1} MB resident (median), {percent:.2} % of a core and {each:.0} control bytes/s sent, per node",
-        crowd.median_resident()? as f64 / 1e3
+        crowd.median_resident()? as f64 / 1e6
     );
     Ok(())
-}
-
-/// Resident memory in kilobytes.
-fn resident(process: &Process) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id()))?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .context("no VmRSS")?;
-    Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
 fn milliseconds(time: Duration) -> f64 {
