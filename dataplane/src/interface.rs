@@ -114,9 +114,12 @@ fn is_interface_name(name: &str) -> bool {
         && !name.bytes().any(forbidden)
 }
 
-/// Opens a queue with TSO; without where the kernel refuses that.
+/// Opens a queue with TSO and USO; without where the kernel refuses that.
 fn open_queue(name: &str, first: bool) -> io::Result<OwnedFd> {
     let queue = sys::open_tun_queue(name, first)?;
+    if sys::set_offloads(&queue, offload::TSO | offload::USO).is_ok() {
+        return Ok(queue);
+    }
     if let Err(error) = sys::set_offloads(&queue, offload::TSO) {
         tracing::info!(interface = name, %error, "the kernel refuses segmentation offload on the TUN: going on without");
         sys::set_offloads(&queue, 0)?;

@@ -39,6 +39,7 @@ pub use drop::DropReason;
 pub use error::{Holder, PingError, StartError, TunError};
 pub use event::DataplaneEvent;
 pub use interface::{TunConfig, TunInfo};
+pub use offload::{Frame, Segments};
 pub use path::health::DownReason;
 pub use stats::{PeerState, PeerStats, Stats};
 pub use table::{CompiledTable, Keys, LaneSecret, Peer, PeerId, PeerKind, Table};

@@ -12,9 +12,10 @@
 use super::engine::{EngineEvent, LaneEngine};
 use super::handoff::{Handoff, Origin};
 use super::liveness::{Due, Liveness, TRIES};
-use crate::batch::SendBatch;
+use crate::batch::{SendBatch, WriteBatch};
 use crate::drop::DropReason;
 use crate::flow::{FlowKey, Ingress, Verdict};
+use crate::offload::Frame;
 use crate::packet::{Packet, decrement_hop_limit};
 use crate::table::{PeerId, PeerKind};
 use crate::tunnel::Seal;
@@ -47,10 +48,16 @@ impl<S: Seal> LaneEngine<S> {
     }
 
     /// Lane 0 takes what another lane handed over.
-    pub fn handle_handoff(&mut self, handoff: &mut Handoff, now: Instant, send: &mut SendBatch) {
+    pub fn handle_handoff(
+        &mut self,
+        handoff: &mut Handoff,
+        now: Instant,
+        send: &mut SendBatch,
+        write: &mut WriteBatch,
+    ) {
         for (origin, packet) in handoff.packets() {
             match origin {
-                Origin::Tun => self.handle_outbound(packet, now, send),
+                Origin::Tun => self.handle_outbound(Frame::whole(packet), now, send, write),
                 Origin::Peer(from) => self.relay(&from, packet, now, send),
             }
         }
@@ -89,7 +96,7 @@ impl<S: Seal> LaneEngine<S> {
         };
         match self.flows.verdict(&key, &self.table) {
             Verdict::Tunnel(onward) if decrement_hop_limit(bytes).is_some() => {
-                self.transmit(onward, bytes, now, send);
+                self.transmit(onward, Frame::whole(bytes), now, send);
             }
             Verdict::Tunnel(_) => self.dropped(DropReason::HopLimit),
             Verdict::Deliver => self.dropped(DropReason::DestinationNotOurs),

@@ -7,6 +7,7 @@ use crate::batch::{Datagram, Endpoint, SendBatch, WriteBatch};
 use crate::demux::{Class, Message, classify};
 use crate::drop::DropReason;
 use crate::flow::{FlowKey, Ingress, Verdict};
+use crate::offload::Frame;
 use crate::packet::udp::{self, UdpV6};
 use crate::packet::{Packet, decrement_hop_limit, ipv6};
 use crate::path::stamp;
@@ -163,7 +164,7 @@ impl<S: Seal> LaneEngine<S> {
                 if decrement_hop_limit(bytes).is_none() {
                     return self.dropped(DropReason::HopLimit);
                 }
-                self.transmit(onward, &bytes[..len], now, send);
+                self.transmit(onward, Frame::whole(&mut bytes[..len]), now, send);
             }
             Verdict::Deliver => write.commit(len),
             Verdict::Drop(_) => {}

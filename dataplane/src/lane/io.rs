@@ -21,7 +21,7 @@ use crate::batch::{Datagram, SendBatch, WriteBatch};
 use crate::demux::{Class, classify};
 use crate::drop::DropReason;
 use crate::interface::TunQueue;
-use crate::offload;
+use crate::offload::Frame;
 use crate::sys::VNET_HEADER;
 use crate::table::CompiledTable;
 use crate::underlay::{PortFeeder, ReceiveBatch, Received, Underlay, WhenFull};
@@ -155,9 +155,9 @@ impl LaneIo {
                 Err(Errno::AGAIN | Errno::IO) => break,
                 Err(_) => return Err(TunGone),
             };
-            let seal = |packet: &[u8]| engine.handle_outbound(packet, now, &mut self.send);
-            if let Err(reason) = offload::for_each_packet(&mut self.frame[..length], seal) {
-                self.counters.drops.count(reason);
+            match Frame::read(&mut self.frame[..length]) {
+                Ok(frame) => engine.handle_outbound(frame, now, &mut self.send, &mut self.write),
+                Err(reason) => self.counters.drops.count(reason),
             }
             if self.send.bytes() >= FLUSH_AT {
                 self.flush_send();

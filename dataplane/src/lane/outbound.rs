@@ -1,19 +1,36 @@
 //! A packet from the TUN to its tunnel.
+//!
+//! A super-packet is one packet here: parsed once, one verdict, one look at the peer's tunnel. Only then it is split, each
+//! segment where it stands, and sealed straight into the send batch.
 
 use super::engine::LaneEngine;
 use super::handoff::Origin;
-use crate::batch::SendBatch;
+use crate::batch::{Endpoint, SendBatch, WriteBatch};
 use crate::drop::DropReason;
 use crate::flow::{FlowKey, Ingress, Verdict};
+use crate::offload::Frame;
 use crate::packet::Packet;
 use crate::tunnel::{HANDSHAKE, OVERHEAD, Seal};
 use std::time::Instant;
 
+/// The tunnel and the place that packets to a peer take now.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Way {
+    slot: u32,
+    to: Endpoint,
+}
+
 impl<S: Seal> LaneEngine<S> {
-    /// Takes one IP packet from the TUN (without its vnet header), of at most 65,535 bytes, and seals it into `send`; or
-    /// keeps a copy until there is a session; or drops and counts it.
-    pub fn handle_outbound(&mut self, packet: &[u8], now: Instant, send: &mut SendBatch) {
-        let packet = match Packet::parse(packet) {
+    /// Takes one frame from the TUN, of at most 65,535 bytes of packet, and seals what it stands for into `send`; or keeps a
+    /// copy until there is a session; or drops and counts it. What the sender must be told goes to `write`.
+    pub fn handle_outbound(
+        &mut self,
+        mut frame: Frame<'_>,
+        now: Instant,
+        send: &mut SendBatch,
+        _write: &mut WriteBatch,
+    ) {
+        let packet = match Packet::parse(frame.packet()) {
             Ok(packet) => packet,
             Err(malformed) => return self.dropped(malformed.into()),
         };
@@ -22,37 +39,67 @@ impl<S: Seal> LaneEngine<S> {
             source: packet.source,
             destination: packet.destination,
         };
-        match self.flows.verdict(&key, &self.table) {
-            Verdict::Tunnel(peer) if self.takes_detour(peer, &packet, now) => {
-                self.hand_over(Origin::Tun, packet.bytes);
-            }
-            Verdict::Tunnel(peer) => self.transmit(peer, packet.bytes, now, send),
+        let verdict = self.flows.verdict(&key, &self.table);
+        let detour = matches!(verdict, Verdict::Tunnel(peer) if self.takes_detour(peer, &packet, now));
+        let len = packet.bytes.len();
+        frame.truncate(len);
+        match verdict {
+            Verdict::Tunnel(_) if detour => self.detour(frame),
+            Verdict::Tunnel(peer) => self.transmit(peer, frame, now, send),
             // Nothing from the TUN is delivered to the TUN.
             Verdict::Deliver => self.dropped(DropReason::NoRoute),
             Verdict::Drop(reason) => self.dropped(reason),
         }
     }
 
-    /// Seals a packet for a peer of the table, or lets it wait for a session.
-    pub(super) fn transmit(&mut self, peer: u32, packet: &[u8], now: Instant, send: &mut SendBatch) {
-        let state = &mut self.peers[peer as usize];
-        if let Some(sooner) = state.note_data(now) {
+    /// Hands the packets of a frame over to lane 0.
+    fn detour(&mut self, frame: Frame<'_>) {
+        match frame.segments() {
+            Ok(mut segments) => {
+                while let Some(packet) = segments.pop() {
+                    self.hand_over(Origin::Tun, packet);
+                }
+            }
+            Err(reason) => self.dropped(reason),
+        }
+    }
+
+    /// Seals a frame for a peer of the table, or lets it wait for a session.
+    pub(super) fn transmit(&mut self, peer: u32, frame: Frame<'_>, now: Instant, send: &mut SendBatch) {
+        if let Some(sooner) = self.peers[peer as usize].note_data(now) {
             self.wake(peer, sooner);
         }
-        if self.seal(peer, packet, now, send) {
-            self.note_packet(peer);
-        } else {
-            self.wait(peer, packet, now);
+        let mut segments = match frame.segments() {
+            Ok(segments) => segments,
+            Err(reason) => return self.dropped(reason),
+        };
+        let way = self.way(peer);
+        while let Some(packet) = segments.pop() {
+            let sealed = way.is_some_and(|way| self.seal_on(way, peer, packet, now, send));
+            if sealed {
+                self.note_packet(peer);
+            } else {
+                self.wait(peer, packet, now);
+            }
         }
     }
 
     /// Seals a packet for a peer; `false`: there is no session, or no place to send to.
     pub(super) fn seal(&mut self, peer: u32, packet: &[u8], now: Instant, send: &mut SendBatch) -> bool {
-        let state = &mut self.peers[peer as usize];
-        let (Some(slot), Some(to)) = (state.sending(&self.tunnels), state.endpoints.current()) else {
-            return false;
-        };
-        let Some(tunnel) = self.tunnels.get_mut(slot) else {
+        self.way(peer)
+            .is_some_and(|way| self.seal_on(way, peer, packet, now, send))
+    }
+
+    fn way(&self, peer: u32) -> Option<Way> {
+        let state = &self.peers[peer as usize];
+        Some(Way {
+            slot: state.sending(&self.tunnels)?,
+            to: state.endpoints.current()?,
+        })
+    }
+
+    fn seal_on(&mut self, way: Way, peer: u32, packet: &[u8], now: Instant, send: &mut SendBatch) -> bool {
+        let Some(tunnel) = self.tunnels.get_mut(way.slot).filter(|tunnel| tunnel.live) else {
             return false;
         };
         let out = send.reserve(HANDSHAKE.max(packet.len() + OVERHEAD));
@@ -60,7 +107,8 @@ impl<S: Seal> LaneEngine<S> {
             tunnel.live = false;
             return false;
         };
-        send.commit(to, len);
+        send.commit(way.to, len);
+        let state = &mut self.peers[peer as usize];
         state.note_sent(len, now);
         state.liveness.handle_sent(!packet.is_empty(), now);
         self.counters.tx_bytes.add(len as u64);

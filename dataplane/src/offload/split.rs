@@ -1,4 +1,4 @@
-//! One TCP super-packet becomes the segments that the kernel would have made of it.
+//! One super-packet becomes the packets that the kernel would have made of it.
 //!
 //! ```text
 //!   super-packet   IP TCP │ payload 0 │ payload 1 │ payload 2 │
@@ -6,78 +6,119 @@
 //!   segment 1               … IP TCP  │ payload 1 │          headers are written over payload 0,
 //!   segment 2                           … IP TCP  │ payload 2 │     which has left already
 //! ```
+//!
+//! So no payload is moved: sealing, which copies anyway, is the only copy that there is.
 
+use super::Upper;
 use super::checksum::{fold, sum};
 
 const IPV4_HEADER: usize = 20;
 const IPV6_HEADER: usize = 40;
 const TCP_HEADER: usize = 20;
-const TCP: u8 = 6;
+const UDP_HEADER: usize = 8;
 const FIN_AND_PSH: u8 = 0x09;
 const CWR: u8 = 0x80;
 
 /// IP and TCP headers without and with all options, IPv6 extension headers included.
 const MAX_HEADERS: usize = 512;
 
-/// Hands `take` the segments of a TCP super-packet, at most `mss` bytes of payload each.
-///
-/// `transport`: where the TCP header stands. `None`: this is no TCP super-packet.
-pub(super) fn tcp(
-    packet: &mut [u8],
-    transport: usize,
-    mss: usize,
-    mut take: impl FnMut(&[u8]),
-) -> Option<()> {
-    let mut headers = [0; MAX_HEADERS];
-    let length = headers_length(packet, transport)?;
-    let headers = headers.get_mut(..length)?;
-    headers.copy_from_slice(&packet[..length]);
-    if mss == 0 {
-        return None;
-    }
-    let template = Template {
-        ipv4: packet[0] >> 4 == 4,
-        transport,
-        flags: packet[transport + 13],
-    };
-    let payload = packet.len() - length;
-    let count = payload.div_ceil(mss).max(1);
-    for index in 0..count {
-        let offset = index * mss;
-        let size = mss.min(payload - offset);
-        let segment = &mut packet[offset..offset + length + size];
-        segment[..length].copy_from_slice(headers);
-        template.edit(segment, index, offset, index + 1 == count);
-        take(segment);
-    }
-    Some(())
+/// The packets of a frame, one after the other: each is finished when it is handed out, and gone with the next.
+#[derive(Debug)]
+pub struct Segments<'a> {
+    packet: &'a mut [u8],
+    /// Where the payload of the next segment begins, behind the headers of the super-packet.
+    offset: usize,
+    /// Payload bytes of every segment but the last.
+    size: usize,
+    /// Absent: the packet is handed out as it is.
+    template: Option<Template>,
 }
 
+impl<'a> Segments<'a> {
+    /// One finished packet.
+    pub(super) fn one(packet: &'a mut [u8]) -> Segments<'a> {
+        Segments {
+            size: packet.len(),
+            packet,
+            offset: 0,
+            template: None,
+        }
+    }
+
+    /// A super-packet whose transport header stands at `transport`, in packets of at most `size` bytes of payload. `None`: it
+    /// is no such packet.
+    pub(super) fn many(
+        packet: &'a mut [u8],
+        upper: Upper,
+        transport: usize,
+        size: usize,
+    ) -> Option<Segments<'a>> {
+        let template = Template::new(packet, upper, transport).filter(|_| size > 0)?;
+        Some(Segments {
+            packet,
+            offset: 0,
+            size,
+            template: Some(template),
+        })
+    }
+
+    /// The next packet, whose bytes may be used up.
+    pub fn pop(&mut self) -> Option<&mut [u8]> {
+        let headers = self.template.as_ref().map_or(0, |template| template.length);
+        let payload = self.packet.len() - headers;
+        // Headers without payload are a packet too.
+        if self.offset >= payload.max(1) {
+            return None;
+        }
+        let offset = self.offset;
+        self.offset += self.size.max(1);
+        let end = payload.min(self.offset);
+        let segment = &mut self.packet[offset..headers + end];
+        if let Some(template) = &self.template {
+            template.finish(segment, offset, offset / self.size, end == payload);
+        }
+        Some(segment)
+    }
+}
+
+/// The headers of a super-packet.
+#[derive(Debug)]
 struct Template {
+    headers: [u8; MAX_HEADERS],
+    length: usize,
+    upper: Upper,
     ipv4: bool,
     transport: usize,
-    flags: u8,
 }
 
 impl Template {
-    /// Makes the copied headers those of segment `index`, whose payload starts at `offset`.
-    fn edit(&self, segment: &mut [u8], index: usize, offset: usize, last: bool) {
+    fn new(packet: &[u8], upper: Upper, transport: usize) -> Option<Template> {
+        let length = headers_length(packet, upper, transport)?;
+        let mut headers = [0; MAX_HEADERS];
+        headers.get_mut(..length)?.copy_from_slice(&packet[..length]);
+        Some(Template {
+            headers,
+            length,
+            upper,
+            ipv4: packet[0] >> 4 == 4,
+            transport,
+        })
+    }
+
+    /// Writes the headers of segment `index`, whose payload starts at `offset` of the whole.
+    fn finish(&self, segment: &mut [u8], offset: usize, index: usize, last: bool) {
+        segment[..self.length].copy_from_slice(&self.headers[..self.length]);
         if self.ipv4 {
-            edit_ipv4(segment, self.transport, index);
+            finish_ipv4(segment, self.transport, index);
         } else {
-            let length = segment.len() - IPV6_HEADER;
-            put(segment, 4, length as u16);
+            put(segment, 4, (segment.len() - IPV6_HEADER) as u16);
         }
         let pseudo = self.pseudo_header(segment);
-        let tcp = &mut segment[self.transport..];
-        let sequence = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]).wrapping_add(offset as u32);
-        tcp[4..8].copy_from_slice(&sequence.to_be_bytes());
-        // RFC 3168 §6.1.2: CWR stands on the first packet after the reduction, hence on no other.
-        let absent = if last { 0 } else { FIN_AND_PSH } | if index == 0 { 0 } else { CWR };
-        tcp[13] = self.flags & !absent;
-        put(tcp, 16, 0);
-        let checksum = !fold(sum(tcp) + pseudo);
-        put(tcp, 16, checksum);
+        let upper = &mut segment[self.transport..];
+        match self.upper {
+            Upper::Tcp => finish_tcp(upper, pseudo, offset, index == 0, last),
+            Upper::Udp => finish_udp(upper, pseudo),
+        }
     }
 
     fn pseudo_header(&self, segment: &[u8]) -> u64 {
@@ -86,13 +127,16 @@ impl Template {
         } else {
             &segment[8..40]
         };
-        sum(addresses) + u64::from(TCP) + (segment.len() - self.transport) as u64
+        let protocol = match self.upper {
+            Upper::Tcp => 6,
+            Upper::Udp => 17,
+        };
+        sum(addresses) + protocol + (segment.len() - self.transport) as u64
     }
 }
 
-fn edit_ipv4(segment: &mut [u8], header: usize, index: usize) {
-    let length = segment.len() as u16;
-    put(segment, 2, length);
+fn finish_ipv4(segment: &mut [u8], header: usize, index: usize) {
+    put(segment, 2, segment.len() as u16);
     let identification = u16::from_be_bytes([segment[4], segment[5]]).wrapping_add(index as u16);
     put(segment, 4, identification);
     put(segment, 10, 0);
@@ -100,16 +144,39 @@ fn edit_ipv4(segment: &mut [u8], header: usize, index: usize) {
     put(segment, 10, checksum);
 }
 
-/// Length of IP and TCP headers, if `packet` has them as the kernel says.
-fn headers_length(packet: &[u8], transport: usize) -> Option<usize> {
+fn finish_tcp(tcp: &mut [u8], pseudo: u64, offset: usize, first: bool, last: bool) {
+    let sequence = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]).wrapping_add(offset as u32);
+    tcp[4..8].copy_from_slice(&sequence.to_be_bytes());
+    // RFC 3168 §6.1.2: CWR stands on the first packet after the reduction, hence on no other.
+    let absent = if last { 0 } else { FIN_AND_PSH } | if first { 0 } else { CWR };
+    tcp[13] &= !absent;
+    put(tcp, 16, 0);
+    let checksum = !fold(sum(tcp) + pseudo);
+    put(tcp, 16, checksum);
+}
+
+fn finish_udp(udp: &mut [u8], pseudo: u64) {
+    put(udp, 4, udp.len() as u16);
+    put(udp, 6, 0);
+    let checksum = !fold(sum(udp) + pseudo);
+    // Zero would say that there is none (RFC 768).
+    put(udp, 6, if checksum == 0 { u16::MAX } else { checksum });
+}
+
+/// Length of IP and transport headers, if `packet` has them as the kernel says.
+fn headers_length(packet: &[u8], upper: Upper, transport: usize) -> Option<usize> {
     let ip_ends = match packet.first()? >> 4 {
         4 => usize::from(packet[0] & 0x0f) * 4 == transport && transport >= IPV4_HEADER,
         6 => transport >= IPV6_HEADER,
         _ => false,
     };
-    let data_offset = usize::from(packet.get(transport..transport + TCP_HEADER)?[12] >> 4) * 4;
-    let length = transport + data_offset;
-    (ip_ends && data_offset >= TCP_HEADER && length <= packet.len()).then_some(length)
+    let header = packet.get(transport..)?;
+    let length = match upper {
+        Upper::Tcp => usize::from(header.get(..TCP_HEADER)?[12] >> 4) * 4,
+        Upper::Udp => UDP_HEADER,
+    };
+    let fits = upper == Upper::Udp || length >= TCP_HEADER;
+    (ip_ends && fits && length <= header.len()).then_some(transport + length)
 }
 
 fn put(bytes: &mut [u8], at: usize, value: u16) {

@@ -14,8 +14,12 @@ fn vnet(flags: u8, gso_type: u8, gso_size: u16, csum_start: u16, csum_offset: u1
 }
 
 fn packets(mut frame: Vec<u8>) -> Result<Vec<Vec<u8>>, DropReason> {
+    let mut segments = Frame::read(&mut frame)?.segments()?;
     let mut packets = Vec::new();
-    for_each_packet(&mut frame, |packet| packets.push(packet.to_vec())).map(|()| packets)
+    while let Some(packet) = segments.pop() {
+        packets.push(packet.to_vec());
+    }
+    Ok(packets)
 }
 
 /// A UDP packet as the kernel hands it over with NEEDS_CSUM, and as it should leave.
@@ -70,6 +74,11 @@ fn frames_that_were_not_asked_for_are_refused() {
         "UFO"
     );
     assert_eq!(
+        packets([vnet(1, GSO_UDP_L4, 0, 20, 6), vec![0x45; 200]].concat()),
+        unsupported,
+        "datagrams of nothing"
+    );
+    assert_eq!(
         packets([vnet(1, GSO_NONE, 0, 20, 6), vec![0; 27]].concat()),
         unsupported,
         "no room for a checksum"
@@ -105,6 +114,30 @@ fn tcp_packet(ipv6: bool, header: &TcpHeader, payload: &[u8]) -> Vec<u8> {
             .unwrap();
     }
     packet
+}
+
+fn udp_packet(ipv6: bool, payload: &[u8]) -> Vec<u8> {
+    let mut packet = Vec::new();
+    if ipv6 {
+        PacketBuilder::ipv6([1; 16], [2; 16], 64)
+            .udp(7, 9)
+            .write(&mut packet, payload)
+            .unwrap();
+    } else {
+        PacketBuilder::ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
+            .udp(7, 9)
+            .write(&mut packet, payload)
+            .unwrap();
+    }
+    packet
+}
+
+/// Gives an IPv4 packet its identification, as inet_gso_segment counts it up from the super-packet's.
+fn identify(packet: &mut [u8], identification: u16) {
+    packet[4..6].copy_from_slice(&identification.to_be_bytes());
+    packet[10..12].fill(0);
+    let checksum = !checksum::fold(checksum::sum(&packet[..20]));
+    packet[10..12].copy_from_slice(&checksum.to_be_bytes());
 }
 
 /// The TCP header and payload of a packet whose lengths and checksums are right.
@@ -162,7 +195,23 @@ proptest! {
     }
 
     #[test]
-    fn any_frame_is_taken_or_refused(mut frame in prop::collection::vec(any::<u8>(), 0..300), kind in 0u8..6) {
+    fn datagrams_of_a_super_packet_are_those_that_were_sent(
+        ipv6: bool,
+        size in 1usize..3_000,
+        payload in prop::collection::vec(any::<u8>(), 1..20_000),
+    ) {
+        let start = if ipv6 { 40 } else { 20 };
+        let whole = udp_packet(ipv6, &payload);
+        let out = packets([vnet(NEEDS_CSUM, GSO_UDP_L4, size as u16, start, 6), whole].concat()).unwrap();
+        let mut sent: Vec<Vec<u8>> = payload.chunks(size).map(|part| udp_packet(ipv6, part)).collect();
+        if !ipv6 {
+            sent.iter_mut().enumerate().for_each(|(index, packet)| identify(packet, index as u16));
+        }
+        prop_assert_eq!(out, sent);
+    }
+
+    #[test]
+    fn any_frame_is_taken_or_refused(mut frame in prop::collection::vec(any::<u8>(), 0..300), kind in 0u8..7) {
         if let Some(gso_type) = frame.get_mut(1) {
             *gso_type = kind;
         }

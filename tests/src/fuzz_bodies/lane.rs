@@ -14,7 +14,7 @@ use meshnode_dataplane::packet::{Packet, udp};
 use meshnode_dataplane::path::stamp::{self, NtpClock};
 use meshnode_dataplane::tunnel::{CookieCheck, Opened, Rejected, Seal, Ticked};
 use meshnode_dataplane::{
-    CompiledTable, Datagram, Keys, LaneSecret, Peer, PeerKind, SendBatch, Table, WriteBatch,
+    CompiledTable, Datagram, Frame, Keys, LaneSecret, Peer, PeerKind, SendBatch, Table, WriteBatch,
 };
 
 use super::packets::packet_seeds;
@@ -32,7 +32,14 @@ pub fn lane(data: &[u8]) {
         lane.write.is_empty(),
         "a datagram that no tunnel opened reached the TUN"
     );
-    lane.engine.handle_outbound(data, lane.now, &mut lane.send);
+    let mut packet = data.to_vec();
+    lane.engine.handle_outbound(
+        Frame::whole(&mut packet),
+        lane.now,
+        &mut lane.send,
+        &mut lane.write,
+    );
+    lane.write.clear();
     let before = (lane.drops(), lane.send.len());
     lane.receive(&sealed(lane.index, data));
     for bytes in lane.write.packets() {

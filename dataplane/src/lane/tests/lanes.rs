@@ -1,10 +1,12 @@
 //! Several lanes: tunnels on demand, order, fallback, and what is handed over.
 
 use super::net::*;
+use crate::batch::{SendBatch, WriteBatch};
 use crate::drop::DropReason;
 use crate::lane::engine::EngineEvent;
 use crate::lane::handoff;
 use crate::lane::liveness::SILENCE;
+use crate::offload::Frame;
 use crate::stats::LaneStats;
 use crate::tunnel::stand_in::StandIn;
 use std::net::SocketAddr;
@@ -257,12 +259,13 @@ fn a_lane_takes_handshakes_for_its_own_key_only() {
 #[test]
 fn more_than_lane_0_can_take_in_a_turn_is_dropped_and_counted() {
     let mut net: Net<StandIn> = Net::with_lanes(&[2, 1]);
-    let big = packet("10.0.0.1", "10.1.0.1", &[0; 1372]);
+    let mut big = packet("10.0.0.1", "10.1.0.1", &[0; 1372]);
     let (node, now) = (&mut net.nodes[2], net.now);
-    let mut none = crate::batch::SendBatch::default();
+    let (mut send, mut write) = (SendBatch::default(), WriteBatch::default());
     let fits = handoff::MAX_BYTES / big.len();
     for _ in 0..fits + 5 {
-        node.engine.handle_outbound(&big, now, &mut none);
+        let frame = Frame::whole(&mut big);
+        node.engine.handle_outbound(frame, now, &mut send, &mut write);
     }
     assert_eq!(net.dropped(2, DropReason::HandoffFull), 5);
     assert_eq!(lane(&net, 2).handed_off, fits as u64);

@@ -5,6 +5,7 @@ use crate::drop::DropReason;
 use crate::lane::counters::LaneCounters;
 use crate::lane::engine::{EngineConfig, EngineEvent, LaneEngine};
 use crate::lane::handoff::Handoff;
+use crate::offload::Frame;
 use crate::path::stamp::NtpClock;
 use crate::stats::{PeerStats, Stats};
 use crate::table::{Keys, LaneSecret, Peer, PeerId, PeerKind, Table};
@@ -226,7 +227,10 @@ impl<S: Seal> Net<S> {
     /// A packet out of node `n`'s network.
     pub(super) fn outbound(&mut self, n: usize, packet: &[u8]) {
         let node = &mut self.nodes[n];
-        node.engine.handle_outbound(packet, self.now, &mut node.send);
+        let mut packet = packet.to_vec();
+        let frame = Frame::whole(&mut packet);
+        node.engine
+            .handle_outbound(frame, self.now, &mut node.send, &mut node.write);
         self.settle(n);
     }
 
@@ -283,7 +287,9 @@ impl<S: Seal> Net<S> {
         let host = self.nodes[n].host;
         if !handoff.is_empty() {
             let first = &mut self.nodes[host];
-            first.engine.handle_handoff(handoff, self.now, &mut first.send);
+            first
+                .engine
+                .handle_handoff(handoff, self.now, &mut first.send, &mut first.write);
             self.settle(host);
         }
         for (peer, at) in told {
