@@ -27,6 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     dataplane.attach_tun(TunConfig {
         name: "mesh0".into(),
         mtu: 1420,
+        up: true,
     })?;
     dataplane.apply(table(me, peer, endpoint.parse()?)?);
     std::io::stdin().read_to_end(&mut Vec::new())?;
@@ -50,6 +51,7 @@ fn table(me: u8, peer: u8, endpoint: SocketAddr) -> Result<Table, Box<dyn Error>
     let prefix = |node: u8| format!("10.{node}.0.0/16").parse();
     Ok(Table {
         epoch: 1,
+        forwarding: Default::default(),
         mesh_address: Some(mesh_address(me)),
         local: vec![prefix(me)?, IpAddr::from(mesh_address(me)).into()],
         peers: vec![Peer {
@@ -58,6 +60,7 @@ fn table(me: u8, peer: u8, endpoint: SocketAddr) -> Result<Table, Box<dyn Error>
             mesh_address: Some(mesh_address(peer)),
             lanes: vec![secret(peer).public],
             endpoints: vec![endpoint],
+            endpoint_set: 0,
             sources: vec![prefix(peer)?, IpAddr::from(mesh_address(peer)).into()],
             preshared_key: None,
             keepalive: None,

@@ -1,9 +1,11 @@
 //! The handle: starts the lanes, tells them what should be, and asks them what is.
 
+mod listen;
+
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,18 +25,23 @@ use crate::lane::{Lane, LaneIo, MAX_SOCKETS};
 use crate::path::stamp::NtpClock;
 use crate::stats::Stats;
 use crate::table::{CompiledTable, PeerId, Table};
+use crate::tun_watch::TunWatch;
 use crate::underlay::{Underlay, UnderlayPort, open_port};
 
 /// Events that may wait for the node.
 const EVENTS: usize = 1_024;
 
-/// How long a lane may take to close its queue. A turn takes milliseconds.
-const DETACH_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a lane may take to let go of its queue or its sockets. A turn takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The address of a data plane that listens nowhere.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);
 
 /// How to start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataplaneConfig {
-    /// Addresses to listen on; all UDP. Port 0 lets the kernel choose.
+    /// Addresses to listen on; all UDP. Port 0 lets the kernel choose. None: nothing comes in until
+    /// [`Dataplane::listen`].
     pub listen: Vec<SocketAddr>,
     /// Mark of the sockets' packets (SO_MARK); 0 for none, which needs no privilege.
     pub mark: u32,
@@ -45,7 +52,7 @@ pub struct DataplaneConfig {
 /// The running data plane. Dropping it stops the lanes and removes the interface.
 pub struct Dataplane {
     lane: LaneHandle,
-    underlay: Arc<Underlay>,
+    underlay: ArcSwap<Underlay>,
     port: UnderlayPort,
     tables: Arc<ArcSwap<CompiledTable>>,
     interface: Mutex<Option<Interface>>,
@@ -69,7 +76,7 @@ impl Dataplane {
         }
         let now = clock();
         let underlay = Arc::new(Underlay::bind(&config.listen, config.mark)?);
-        let local = underlay.local_addr().ok_or(StartError::NoAddress)?;
+        let local = underlay.local_addr().unwrap_or(NOWHERE);
         let (port, feeder) = open_port(Arc::clone(&underlay), local, now);
         let (events_in, events) = mpsc::channel(EVENTS);
         let tables = Arc::new(ArcSwap::from_pointee(CompiledTable::default()));
@@ -89,7 +96,7 @@ impl Dataplane {
         let thread = Some(spawn(0, lane.events.clone(), || lane.run()).map_err(StartError::Lane)?);
         Ok(Dataplane {
             lane: LaneHandle { commander, thread },
-            underlay,
+            underlay: ArcSwap::new(underlay),
             port,
             tables,
             interface: Mutex::default(),
@@ -106,6 +113,7 @@ impl Dataplane {
     /// The bound addresses: fewer than configured on a host without IPv6.
     pub fn listen_addrs(&self) -> Vec<SocketAddr> {
         self.underlay
+            .load()
             .sockets()
             .iter()
             .map(|socket| socket.local())
@@ -132,6 +140,11 @@ impl Dataplane {
         Ok(info)
     }
 
+    /// A view of the attached interface: up, down or gone. It keeps the interface alive.
+    pub fn watch_tun(&self) -> io::Result<Option<TunWatch>> {
+        self.interface().as_ref().map(Interface::watch).transpose()
+    }
+
     /// Changes the MTU of the attached interface.
     pub fn set_mtu(&self, mtu: u16) -> Result<(), TunError> {
         self.interface()
@@ -146,7 +159,7 @@ impl Dataplane {
         };
         let (done_in, done) = sync_channel(0);
         if self.lane.commander.send(Command::DetachTun(done_in)).is_ok()
-            && done.recv_timeout(DETACH_PATIENCE) == Err(RecvTimeoutError::Timeout)
+            && done.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout)
         {
             tracing::warn!(interface = %interface.info.name, "the lane does not let go of the TUN interface");
         }
@@ -168,7 +181,7 @@ impl Dataplane {
         let mut stats = Stats::default();
         self.counters.add_to(&mut stats, clock());
         self.port.drops().add_to(&mut stats.drops);
-        self.underlay.add_to(&mut stats);
+        self.underlay.load().add_to(&mut stats);
         stats
     }
 

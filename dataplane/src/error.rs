@@ -56,9 +56,12 @@ pub enum StartError {
         /// The kernel's answer.
         source: io::Error,
     },
-    /// There was no address to bind.
-    #[error("no address to listen on: give at least one with --listen")]
-    NoAddress,
+    /// None of the ports that the kernel chose was free in both families.
+    #[error("no UDP port is free for both IPv4 and IPv6: choose one")]
+    NoPort,
+    /// The lane is gone.
+    #[error("the data plane has stopped")]
+    Stopped,
     /// More addresses than a lane can watch.
     #[error("{0} addresses to listen on are too many: give at most 62 with --listen")]
     TooManyAddresses(usize),

@@ -11,6 +11,7 @@ use crate::error::TunError;
 use crate::holder;
 use crate::offload;
 use crate::sys;
+use crate::tun_watch::TunWatch;
 
 /// The interface to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub struct TunConfig {
     pub name: String,
     /// Its MTU: the largest inner packet. Bytes.
     pub mtu: u16,
+    /// Whether it is up from the start; else somebody else sets it up.
+    pub up: bool,
 }
 
 /// The interface that was made.
@@ -33,6 +36,7 @@ pub struct TunInfo {
 /// What the handle keeps of an attached interface; the queues are with the lanes.
 pub(crate) struct Interface {
     device: tun::Device,
+    queue: OwnedFd,
     pub(crate) info: TunInfo,
 }
 
@@ -43,7 +47,7 @@ pub(crate) struct TunQueue {
 }
 
 impl Interface {
-    /// Makes the interface, sets its MTU and brings it up.
+    /// Makes the interface, sets its MTU and brings it up if that is wanted.
     pub(crate) fn open(config: &TunConfig, lanes: u8) -> Result<(Interface, Vec<TunQueue>), TunError> {
         let name = &config.name;
         if !is_interface_name(name) {
@@ -64,18 +68,26 @@ impl Interface {
             .set_mtu(config.mtu)
             .map_err(io::Error::from)
             .map_err(failed)?;
-        device.enabled(true).map_err(io::Error::from).map_err(failed)?;
+        if config.up {
+            device.enabled(true).map_err(io::Error::from).map_err(failed)?;
+        }
+        let queue = first.queue.try_clone().map_err(failed)?;
         let index = device.tun_index().map_err(io::Error::from).map_err(failed)?;
         let info = TunInfo {
             name: name.clone(),
             index: index.cast_unsigned(),
         };
-        Ok((Interface { device, info }, queues))
+        Ok((Interface { device, queue, info }, queues))
     }
 
     /// Whether it is still there; somebody may have deleted it.
     pub(crate) fn exists(&self) -> bool {
         index_of(&self.info.name) == Some(self.info.index)
+    }
+
+    /// A view of its state. The interface stays until this is gone too.
+    pub(crate) fn watch(&self) -> io::Result<TunWatch> {
+        Ok(TunWatch(self.queue.try_clone()?))
     }
 
     /// Changes the MTU.

@@ -29,6 +29,7 @@ pub mod stats;
 #[expect(unsafe_code, reason = "TUN ioctls and the socket mark have no safe wrapper")]
 mod sys;
 pub mod table;
+mod tun_watch;
 pub mod tunnel;
 pub mod uapi;
 mod underlay;
@@ -42,5 +43,6 @@ pub use interface::{TunConfig, TunInfo};
 pub use offload::{Frame, Segments};
 pub use path::health::DownReason;
 pub use stats::{PeerState, PeerStats, Stats};
-pub use table::{CompiledTable, Keys, LaneSecret, Peer, PeerId, PeerKind, Table};
+pub use table::{CompiledTable, Forwarding, Keys, LaneSecret, Peer, PeerId, PeerKind, Table};
+pub use tun_watch::{TunState, TunWatch};
 pub use underlay::{PortStats, ReceivedDatagram, UnderlayPort};

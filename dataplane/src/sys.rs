@@ -81,6 +81,21 @@ pub(crate) fn set_mark(socket: impl AsFd, mark: u32) -> io::Result<()> {
     })
 }
 
+/// Lets datagrams of an IPv6 socket be fragmented (IPV6_DONTFRAG off, RFC 3542 §11.2).
+pub(crate) fn allow_ipv6_fragments(socket: impl AsFd) -> io::Result<()> {
+    let off: libc::c_int = 0;
+    // SAFETY: IPV6_DONTFRAG reads one int, the size given.
+    check(unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::IPPROTO_IPV6,
+            libc::IPV6_DONTFRAG,
+            (&raw const off).cast(),
+            mem::size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    })
+}
+
 /// Leaves the UDP checksum out (SO_NO_CHECK), with which the kernel refuses segmentation offload.
 #[cfg(test)]
 pub(crate) fn omit_checksums(socket: impl AsFd) -> io::Result<()> {

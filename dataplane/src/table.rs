@@ -53,6 +53,16 @@ pub enum PeerKind {
     Client,
 }
 
+/// By which rules packets pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Forwarding {
+    /// A node of a mesh: both ends of every packet are checked, clients are forwarded for.
+    #[default]
+    Mesh,
+    /// A plain WireGuard device: the routes say which peer a packet goes to, and whose packet may come from where.
+    Device,
+}
+
 /// One peer that should have a tunnel.
 #[derive(Clone)]
 pub struct Peer {
@@ -66,7 +76,9 @@ pub struct Peer {
     pub lanes: Vec<[u8; 32]>,
     /// Where it may be reached, best first; at most [`MAX_ENDPOINTS`] are used.
     pub endpoints: Vec<SocketAddr>,
-    /// Inner sources accepted from it.
+    /// How often an operator said where it is: when this grows, the first endpoint replaces what the peer has proven.
+    pub endpoint_set: u64,
+    /// Inner sources accepted from it; a plain device goes by the routes instead.
     pub sources: Vec<IpNet>,
     /// Mixed into the handshake.
     pub preshared_key: Option<Zeroizing<[u8; 32]>>,
@@ -90,6 +102,8 @@ impl fmt::Debug for Peer {
 pub struct Table {
     /// Grows with every table; what was planned under another epoch is planned again.
     pub epoch: u64,
+    /// By which rules packets pass.
+    pub forwarding: Forwarding,
     /// Our own mesh address, where probes are answered.
     pub mesh_address: Option<Ipv6Addr>,
     /// Inner destinations accepted for this node: own prefixes and the own mesh address.
@@ -124,6 +138,7 @@ impl Table {
         }
         CompiledTable {
             epoch: self.epoch,
+            forwarding: self.forwarding,
             mesh_address: self.mesh_address,
             local: self.local.into_iter().collect(),
             clients: client_routes(&peers),
@@ -179,6 +194,7 @@ impl CompiledPeer {
 #[derive(Clone, Debug, Default)]
 pub struct CompiledTable {
     epoch: u64,
+    forwarding: Forwarding,
     mesh_address: Option<Ipv6Addr>,
     peers: Vec<CompiledPeer>,
     keys: Keys,
@@ -193,6 +209,11 @@ impl CompiledTable {
     /// The epoch of the table it was made of.
     pub fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// By which rules packets pass.
+    pub fn forwarding(&self) -> Forwarding {
+        self.forwarding
     }
 
     /// Our own mesh address.
@@ -256,6 +277,7 @@ mod tests {
             mesh_address: None,
             lanes: vec![[id; 32]],
             endpoints: vec![],
+            endpoint_set: 0,
             sources: sources.iter().map(|s| s.parse().unwrap()).collect(),
             preshared_key: None,
             keepalive: None,

@@ -1,12 +1,13 @@
 //! What happens to a flow: the first packet is planned, later ones replay the plan.
 //!
-//! A plan is made by stages, each in its phase, in the order of [`STAGES`]; forwarding is the first feature that has some. A
+//! A plan is made by stages, each in its phase, in their order; a mesh and a plain device have different ones. A
 //! new table makes every plan void.
 
+mod cryptokey;
 mod forwarding;
 
 use crate::drop::DropReason;
-use crate::table::CompiledTable;
+use crate::table::{CompiledTable, Forwarding};
 use std::net::IpAddr;
 
 /// The order in which stages see a flow.
@@ -56,14 +57,25 @@ pub enum Verdict {
 /// A stage looks at the key and returns a verdict, or leaves it to the next one.
 type Stage = fn(&FlowKey, &CompiledTable) -> Option<Verdict>;
 
-const STAGES: [(Phase, Stage); 2] = [
+const MESH: [(Phase, Stage); 2] = [
     (Phase::Admit, forwarding::admit),
     (Phase::Steer, forwarding::steer),
 ];
 
+const DEVICE: [(Phase, Stage); 2] = [(Phase::Admit, cryptokey::admit), (Phase::Steer, cryptokey::steer)];
+
+fn stages(forwarding: Forwarding) -> &'static [(Phase, Stage)] {
+    match forwarding {
+        Forwarding::Mesh => &MESH,
+        Forwarding::Device => &DEVICE,
+    }
+}
+
 /// Asks the stages in order.
 pub fn plan(key: &FlowKey, table: &CompiledTable) -> Verdict {
-    let verdict = STAGES.iter().find_map(|(_, stage)| stage(key, table));
+    let verdict = stages(table.forwarding())
+        .iter()
+        .find_map(|(_, stage)| stage(key, table));
     verdict.unwrap_or(Verdict::Drop(DropReason::NoRoute))
 }
 

@@ -8,6 +8,7 @@ fn peer(id: u8, kind: PeerKind, sources: &[&str]) -> Peer {
         mesh_address: None,
         lanes: vec![[id; 32]],
         endpoints: vec![],
+        endpoint_set: 0,
         sources: sources.iter().map(|s| s.parse().unwrap()).collect(),
         preshared_key: None,
         keepalive: None,
@@ -46,7 +47,9 @@ fn verdict(ingress: Ingress, source: &str, destination: &str) -> Verdict {
 
 #[test]
 fn stages_stand_in_the_order_of_their_phases() {
-    assert!(STAGES.is_sorted_by_key(|(phase, _)| *phase));
+    for forwarding in [Forwarding::Mesh, Forwarding::Device] {
+        assert!(stages(forwarding).is_sorted_by_key(|(phase, _)| *phase));
+    }
 }
 
 #[test]
@@ -126,4 +129,49 @@ fn plans_do_not_outlive_their_table() {
         cache.verdict(&key, &empty),
         Verdict::Drop(DropReason::SourceNotAllowed)
     );
+}
+
+/// Peers 0 and 1; the second owns a part of what the first has.
+fn device_verdict(ingress: Ingress, source: &str, destination: &str) -> Verdict {
+    let table = Table {
+        forwarding: Forwarding::Device,
+        peers: vec![peer(1, PeerKind::Client, &[]), peer(2, PeerKind::Client, &[])],
+        routes: vec![
+            ("192.168.0.0/16".parse().unwrap(), [1; 32]),
+            ("192.168.7.0/24".parse().unwrap(), [2; 32]),
+        ],
+        ..Table::default()
+    };
+    let key = FlowKey {
+        ingress,
+        source: source.parse().unwrap(),
+        destination: destination.parse().unwrap(),
+    };
+    plan(&key, &table.compile())
+}
+
+#[test]
+fn a_device_sends_by_the_longest_prefix() {
+    let to = |destination| device_verdict(Ingress::Tun, "10.0.0.1", destination);
+    assert_eq!(to("192.168.1.1"), Verdict::Tunnel(0));
+    assert_eq!(to("192.168.7.1"), Verdict::Tunnel(1));
+    assert_eq!(to("10.0.0.2"), Verdict::Drop(DropReason::NoRoute));
+}
+
+#[test]
+fn a_device_takes_a_source_only_from_the_peer_that_it_would_answer() {
+    let refused = Verdict::Drop(DropReason::SourceNotAllowed);
+    let from = |peer, source| device_verdict(Ingress::Peer(peer), source, "10.9.9.9");
+    assert_eq!(from(0, "192.168.1.1"), Verdict::Deliver);
+    assert_eq!(from(0, "192.168.7.1"), refused);
+    assert_eq!(from(1, "192.168.7.1"), Verdict::Deliver);
+    assert_eq!(from(1, "192.168.1.1"), refused);
+    assert_eq!(from(1, "10.0.0.1"), refused);
+}
+
+#[test]
+fn a_device_gives_everything_to_its_host() {
+    // Where it goes from there is for the host's routes to say: nothing turns round inside.
+    let verdict = device_verdict(Ingress::Peer(0), "192.168.1.1", "192.168.7.1");
+    assert_eq!(verdict, Verdict::Deliver);
 }

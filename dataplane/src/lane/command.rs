@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use super::pings::PingReply;
 use crate::interface::TunQueue;
 use crate::table::PeerId;
+use crate::underlay::Underlay;
 
 /// Commands that may wait; the handle is the only sender and mostly waits for answers.
 const QUEUE: usize = 256;
@@ -22,6 +23,8 @@ pub(crate) enum Command {
     AttachTun(TunQueue),
     /// Close the queue, then answer.
     DetachTun(SyncSender<()>),
+    /// Send and receive by these sockets from now on, then answer.
+    Listen(Arc<Underlay>, SyncSender<()>),
     /// Probe a peer once.
     Ping(PeerId, PingReply),
     /// Say that the loop still turns.

@@ -187,13 +187,14 @@ impl<S: Seal> LaneEngine<S> {
 
     /// Begins a handshake under the current keys, towards the places where the peer may be.
     pub(super) fn initiate(&mut self, peer: u32, now: Instant, send: &mut SendBatch) {
-        let Some(wanted) = self.peers[peer as usize].wanted.clone() else {
-            return;
-        };
         let state = &mut self.peers[peer as usize];
         let (attempt, alive) = (state.driver.attempts(), state.health.state() != PeerState::Down);
         state.driver.handle_sent(now);
         state.last_initiation = Some(now);
+        // Without keys there is nothing to begin with; the attempt counts, so that the next one waits its turn.
+        let Some(wanted) = state.wanted.clone() else {
+            return;
+        };
         if state.endpoints.next_targets(attempt, alive).is_empty() {
             return;
         }

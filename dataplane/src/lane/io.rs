@@ -84,9 +84,7 @@ impl LaneIo {
     ) -> io::Result<LaneIo> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         watch(&epoll, &*waker, WAKE)?;
-        for (token, socket) in (FIRST_SOCKET..).zip(underlay.sockets()) {
-            watch(&epoll, socket, token)?;
-        }
+        watch_sockets(&epoll, &underlay)?;
         Ok(LaneIo {
             epoll,
             waker,
@@ -125,6 +123,16 @@ impl LaneIo {
             self.waker.reset();
         }
         Ok(ready)
+    }
+
+    /// Takes other sockets in place of those before.
+    pub(crate) fn listen(&mut self, underlay: Arc<Underlay>) -> io::Result<()> {
+        for socket in self.underlay.sockets() {
+            epoll::delete(&self.epoll, socket)?;
+        }
+        watch_sockets(&self.epoll, &underlay)?;
+        self.underlay = underlay;
+        Ok(())
     }
 
     /// Takes a TUN queue in place of the one before.
@@ -262,6 +270,12 @@ fn write_out(write: &mut WriteBatch, tun: Option<&TunQueue>, counters: &LaneCoun
         }
     }
     write.clear();
+}
+
+fn watch_sockets(epoll: &OwnedFd, underlay: &Underlay) -> io::Result<()> {
+    (FIRST_SOCKET..)
+        .zip(underlay.sockets())
+        .try_for_each(|(token, socket)| watch(epoll, socket, token))
 }
 
 fn watch(epoll: &OwnedFd, source: impl rustix::fd::AsFd, token: u64) -> io::Result<()> {

@@ -102,6 +102,10 @@ impl Lane {
                     self.io.detach();
                     drop(done);
                 }
+                Command::Listen(underlay, done) => {
+                    self.io.listen(underlay)?;
+                    drop(done);
+                }
                 Command::Ping(peer, reply) => self.pings.ask(&mut self.engine, peer, reply, now),
                 Command::Echo(reply) => drop(reply.send(())),
                 Command::Shutdown => return Ok(ControlFlow::Break(())),

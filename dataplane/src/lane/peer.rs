@@ -13,7 +13,7 @@ use crate::tunnel::Seal;
 use crate::tunnel::handshake::{Driver, Side};
 use crate::tunnel::pending::Pending;
 use std::collections::VecDeque;
-use std::net::Ipv6Addr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
@@ -64,6 +64,7 @@ pub(super) struct PeerState {
     pub(super) current: Option<u32>,
     pub(super) old: Option<Old>,
     pub(super) endpoints: Endpoints,
+    pub(super) endpoint_set: u64,
     pub(super) pending: Pending,
     pub(super) sender: Sender,
     pub(super) reflector: Reflector,
@@ -94,6 +95,7 @@ impl PeerState {
             current: None,
             old: None,
             endpoints: Endpoints::default(),
+            endpoint_set: 0,
             pending: Pending::default(),
             sender: Sender::new(now),
             reflector: Reflector::default(),
@@ -116,6 +118,14 @@ impl PeerState {
             .into_iter()
             .chain(old)
             .find(|slot| tunnels.is_live(*slot))
+    }
+
+    /// An operator says where the peer is.
+    pub(super) fn choose_endpoint(&mut self, endpoint: Option<SocketAddr>) {
+        if let Some(endpoint) = endpoint {
+            self.endpoints.choose(endpoint);
+            self.counters.set_endpoint(Some(endpoint));
+        }
     }
 
     pub(super) fn is_busy(&self, now: Instant) -> bool {

@@ -112,6 +112,10 @@ impl<S: Seal> LaneEngine<S> {
         state.keepalive = peer.keepalive;
         // Lanes above follow lane 0.
         let more_places = self.lane == 0 && state.endpoints.set_candidates(&peer.endpoints);
+        if state.endpoint_set != peer.endpoint_set {
+            state.endpoint_set = peer.endpoint_set;
+            state.choose_endpoint(peer.endpoints.first().copied());
+        }
         if state.wanted != wanted {
             state.wanted = wanted;
             self.replace_tunnel(index, now);

@@ -73,7 +73,10 @@ impl<S: Seal> LaneEngine<S> {
             && state.pending.is_empty()
             && state.sending(&self.tunnels).is_none()
         {
-            state.driver.rest();
+            match state.keepalive {
+                Some(_) => state.driver.want(now),
+                None => state.driver.rest(),
+            }
         }
         if may_begin && state.driver.is_due(now) && *initiations < INITIATIONS {
             *initiations += 1;

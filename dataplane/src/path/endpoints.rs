@@ -1,7 +1,7 @@
 //! Where a peer may be: candidates to try, and the one that is proven.
 //!
 //! Only an authenticated data packet moves the proven endpoint. A handshake that completes on a candidate of ours chooses it,
-//! which is no move: we picked the address, the handshake only says that it works.
+//! which is no move: we picked the address, the handshake only says that it works. What an operator chooses is taken at once.
 
 use crate::batch::Endpoint;
 use std::net::SocketAddr;
@@ -36,6 +36,13 @@ impl Endpoints {
         let more = new.iter().any(|a| !self.candidates.contains(a));
         self.candidates = new;
         more
+    }
+
+    /// An operator says where the peer is: that counts until it proves to be elsewhere.
+    pub fn choose(&mut self, remote: SocketAddr) {
+        let chosen = Endpoint::from(remote);
+        (self.proven, self.tentative) = (Some(chosen), None);
+        self.announced = Some(chosen.remote);
     }
 
     /// Where packets to the peer go.
@@ -177,6 +184,16 @@ mod tests {
         assert_eq!(endpoints.handle_data(at(1).into()), Some(None));
         assert_eq!(endpoints.handle_data(at(2).into()), Some(Some(at(1))));
         assert_eq!(endpoints.handle_data(at(2).into()), None);
+    }
+
+    #[test]
+    fn a_chosen_endpoint_counts_until_the_peer_proves_another() {
+        let mut endpoints = with(1..2);
+        endpoints.handle_data(at(1).into());
+        endpoints.choose(at(5));
+        assert_eq!(endpoints.current(), Some(at(5).into()));
+        assert_eq!(endpoints.handle_data(at(5).into()), None);
+        assert_eq!(endpoints.handle_data(at(1).into()), Some(Some(at(5))));
     }
 
     #[test]

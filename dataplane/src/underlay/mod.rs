@@ -15,24 +15,24 @@ use quinn_udp::Transmit;
 
 pub(crate) use port::{PortFeeder, open_port};
 pub use port::{PortStats, ReceivedDatagram, UnderlayPort};
-pub(crate) use socket::{ReceiveBatch, Received, Socket, WhenFull};
+pub(crate) use socket::{Fragments, ReceiveBatch, Received, Socket, WhenFull};
 
 use crate::error::StartError;
 use crate::stats::Stats;
 
 /// The bound sockets, at most one for each listen address.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Underlay {
     sockets: Vec<Socket>,
 }
 
 impl Underlay {
-    /// Binds every address. A host without IPv6 goes on with IPv4, and says so.
+    /// Binds every address; none is fine too, and hears nothing. A host without IPv6 goes on with IPv4, and says so.
     pub(crate) fn bind(listen: &[SocketAddr], mark: u32) -> Result<Underlay, StartError> {
         let mut sockets = Vec::with_capacity(listen.len());
         let mut missing = None;
         for address in listen {
-            match Socket::bind(*address, mark) {
+            match Socket::bind(*address, mark, Fragments::Forbidden) {
                 Ok(socket) => sockets.push(socket),
                 Err(error) if socket::is_ipv6_missing(&error) => missing = Some(error),
                 Err(error) => return Err(error),
@@ -40,13 +40,28 @@ impl Underlay {
         }
         match (sockets.is_empty(), missing) {
             (true, Some(error)) => Err(error),
-            (true, None) => Err(StartError::NoAddress),
+            (_, None) => Ok(Underlay { sockets }),
             (false, Some(error)) => {
                 tracing::warn!(%error, "this host has no IPv6: going on with IPv4");
                 Ok(Underlay { sockets })
             }
-            (false, None) => Ok(Underlay { sockets }),
         }
+    }
+
+    /// Binds one more address, for datagrams that may be fragmented on their way. A host without IPv6 does without it.
+    pub(crate) fn add(&mut self, address: SocketAddr, mark: u32) -> Result<(), StartError> {
+        match Socket::bind(address, mark, Fragments::Allowed) {
+            Err(error) if !self.sockets.is_empty() && socket::is_ipv6_missing(&error) => {
+                tracing::info!(%error, "this host has no IPv6: going on with IPv4");
+            }
+            socket => self.sockets.push(socket?),
+        }
+        Ok(())
+    }
+
+    /// Changes the mark of all sockets.
+    pub(crate) fn set_mark(&self, mark: u32) -> Result<(), StartError> {
+        self.sockets.iter().try_for_each(|socket| socket.set_mark(mark))
     }
 
     /// Adds what the sockets counted to `stats`.

@@ -42,12 +42,22 @@ pub(crate) enum WhenFull {
     Lose,
 }
 
+/// What becomes of a datagram that is larger than its path carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fragments {
+    /// It is refused or lost (DF): whoever sends measures what paths carry.
+    Forbidden,
+    /// It is fragmented, here or on its way.
+    Allowed,
+}
+
 /// A bound, marked UDP socket.
 #[derive(Debug)]
 pub(crate) struct Socket {
     io: UdpSocket,
     state: ArcSwap<UdpSocketState>,
     local: SocketAddr,
+    fragments: Fragments,
     pub(super) counters: SocketCounters,
 }
 
@@ -60,7 +70,7 @@ pub(crate) struct SocketCounters {
 
 impl Socket {
     /// Binds `address` (IPv6 ones without IPv4), with `mark` on every packet unless it is 0.
-    pub(crate) fn bind(address: SocketAddr, mark: u32) -> Result<Socket, StartError> {
+    pub(crate) fn bind(address: SocketAddr, mark: u32, fragments: Fragments) -> Result<Socket, StartError> {
         let failed = |source: io::Error| bind_error(address, source);
         let socket = open(address).map_err(|errno| failed(errno.into()))?;
         if mark != 0 {
@@ -69,14 +79,20 @@ impl Socket {
         widen_buffers(&socket);
         rustix::net::bind(&socket, &address).map_err(|errno| failed(errno.into()))?;
         let io = UdpSocket::from(socket);
-        let state = new_state(&io).map_err(failed)?;
+        let state = new_state(&io, fragments).map_err(failed)?;
         let local = io.local_addr().map_err(failed)?;
         Ok(Socket {
             io,
             state: ArcSwap::from_pointee(state),
             local,
+            fragments,
             counters: SocketCounters::default(),
         })
+    }
+
+    /// Changes the mark on every packet; 0 for none.
+    pub(crate) fn set_mark(&self, mark: u32) -> Result<(), StartError> {
+        sys::set_mark(&self.io, mark).map_err(mark_error(self.local))
     }
 
     /// The bound address, with the port that the kernel chose when none was asked for.
@@ -124,7 +140,7 @@ impl Socket {
     /// Gives segmentation offload another chance after it was refused.
     pub(crate) fn restore_offload(&self) -> io::Result<()> {
         if self.max_segments() == 1 {
-            self.state.store(new_state(&self.io)?.into());
+            self.state.store(new_state(&self.io, self.fragments)?.into());
         }
         Ok(())
     }
@@ -280,10 +296,23 @@ fn widen_buffers(socket: impl AsFd + Copy) {
     }
 }
 
-fn new_state(io: &UdpSocket) -> io::Result<UdpSocketState> {
+/// quinn-udp forbids fragments on every socket that it takes.
+fn new_state(io: &UdpSocket, fragments: Fragments) -> io::Result<UdpSocketState> {
     let state = UdpSocketState::new(io.into())?;
     state.enable_transport_errors(io.into())?;
+    if fragments == Fragments::Allowed {
+        allow_fragments(io)?;
+    }
     Ok(state)
+}
+
+fn allow_fragments(io: &UdpSocket) -> io::Result<()> {
+    sockopt::set_ip_mtu_discover(io, sockopt::Ipv4PathMtuDiscovery::DONT)?;
+    if io.local_addr()?.is_ipv6() {
+        sockopt::set_ipv6_mtu_discover(io, sockopt::Ipv6PathMtuDiscovery::DONT)?;
+        sys::allow_ipv6_fragments(io)?;
+    }
+    Ok(())
 }
 
 fn mark_error(address: SocketAddr) -> impl FnOnce(io::Error) -> StartError {

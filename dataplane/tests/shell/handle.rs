@@ -110,6 +110,7 @@ fn impossible_interface_name_is_refused() {
     let config = TunConfig {
         name: "mesh/0".into(),
         mtu: 1420,
+        up: true,
     };
     assert!(matches!(
         started().attach_tun(config),

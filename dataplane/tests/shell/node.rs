@@ -49,6 +49,7 @@ impl Identity {
             mesh_address: Some(self.mesh_address()),
             lanes: vec![self.secret().public],
             endpoints,
+            endpoint_set: 0,
             sources: self
                 .prefixes()
                 .iter()
@@ -64,6 +65,7 @@ impl Identity {
 pub(crate) fn table(me: Identity, peer: Identity, endpoint: SocketAddr) -> Table {
     Table {
         epoch: 1,
+        forwarding: Default::default(),
         mesh_address: Some(me.mesh_address()),
         local: me
             .prefixes()
@@ -126,6 +128,7 @@ pub(crate) fn mesh0() -> TunConfig {
     TunConfig {
         name: "mesh0".into(),
         mtu: 1420,
+        up: true,
     }
 }
 

@@ -70,6 +70,7 @@ fn interface_of_another_kind_is_in_use() {
             .attach_tun(TunConfig {
                 name: "cable0".into(),
                 mtu: 1420,
+                up: true,
             })
             .unwrap_err();
         assert!(

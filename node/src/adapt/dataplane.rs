@@ -1,7 +1,7 @@
 //! Desired state to the data plane.
 
 use meshnode_crypto::{MeshId, NodeId, mesh_address};
-use meshnode_dataplane::{Keys, Table};
+use meshnode_dataplane::{Forwarding, Keys, Table};
 
 use crate::desired::Desired;
 
@@ -9,6 +9,7 @@ use crate::desired::Desired;
 pub fn table(desired: &Desired, keys: &Keys, mesh: &MeshId, me: &NodeId, epoch: u64) -> Table {
     Table {
         epoch,
+        forwarding: Forwarding::Mesh,
         mesh_address: Some(mesh_address(mesh, me)),
         local: desired.local.clone(),
         peers: desired.peers.clone(),

@@ -155,6 +155,7 @@ async fn attach(core: &mut Core) -> anyhow::Result<()> {
     let config = TunConfig {
         name: core.settings.interface.clone(),
         mtu: core.mtu,
+        up: true,
     };
     let tun = core.dataplane.attach_tun(config)?;
     core.netlink

@@ -23,6 +23,7 @@ fn peer(node: &NodeView, choice: &Choice) -> Peer {
         mesh_address: Some(node.mesh_address),
         lanes: node.lanes.iter().map(|key| *key.as_bytes()).collect(),
         endpoints: node.endpoints.clone(),
+        endpoint_set: 0,
         sources: sources(node, choice),
         preshared_key: None,
         keepalive: None,

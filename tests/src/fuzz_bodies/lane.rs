@@ -205,6 +205,7 @@ fn table() -> Arc<CompiledTable> {
         };
         let table = Table {
             epoch: 1,
+            forwarding: Default::default(),
             mesh_address: Some(OURS),
             local: local(),
             peers: vec![neighbour],
@@ -227,6 +228,7 @@ fn neighbour() -> Peer {
         mesh_address: Some(THEIRS),
         lanes: vec![[3; 32]],
         endpoints: vec![endpoint()],
+        endpoint_set: 0,
         sources: vec![
             net("10.1.0.0/16"),
             net("fd00:1::/32"),

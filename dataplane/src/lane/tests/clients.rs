@@ -17,6 +17,7 @@ fn phone_peer() -> Peer {
         mesh_address: None,
         lanes: vec![secret(PHONE_KEY).public],
         endpoints: vec![],
+        endpoint_set: 0,
         sources: vec!["100.96.0.2/32".parse().unwrap()],
         preshared_key: None,
         keepalive: None,

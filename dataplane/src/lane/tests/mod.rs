@@ -2,6 +2,7 @@
 
 mod chaos;
 mod clients;
+mod devices;
 mod epochs;
 mod forwarding;
 mod hostile;

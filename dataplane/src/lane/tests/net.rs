@@ -95,6 +95,7 @@ pub(super) fn node_peer(n: usize, epoch: u16) -> Peer {
         mesh_address: Some(mesh_address(n)),
         lanes: vec![lane_key(n, epoch).public],
         endpoints: vec![address(n)],
+        endpoint_set: 0,
         sources: vec![
             format!("10.{n}.0.0/16").parse().unwrap(),
             format!("fd00:{n:x}::/32").parse().unwrap(),
@@ -118,6 +119,7 @@ pub(super) fn table(me: usize, nodes: usize) -> Table {
     let others = (0..nodes).filter(|n| *n != me);
     Table {
         epoch: 1,
+        forwarding: crate::table::Forwarding::Mesh,
         mesh_address: Some(mesh_address(me)),
         local: node_peer(me, 0).sources,
         peers: others.clone().map(|n| node_peer(n, 0)).collect(),

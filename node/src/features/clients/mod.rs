@@ -133,6 +133,7 @@ fn peer(entry: &ClientEntry, key: WgPublicKey) -> Peer {
         mesh_address: None,
         lanes: vec![*key.as_bytes()],
         endpoints: Vec::new(),
+        endpoint_set: 0,
         sources: addresses(entry),
         preshared_key: None,
         keepalive: None,
