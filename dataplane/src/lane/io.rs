@@ -72,6 +72,8 @@ pub(crate) struct LaneIo {
     receive: ReceiveBatch,
     pub(crate) send: SendBatch,
     write: WriteBatch,
+    /// Whether the last turn read more than one frame from the TUN.
+    burst: bool,
     counters: Arc<LaneCounters>,
 }
 
@@ -95,6 +97,7 @@ impl LaneIo {
             receive: ReceiveBatch::new(),
             send: SendBatch::with_capacity(2 * FLUSH_AT),
             write: WriteBatch::with_capacity(2 * FLUSH_AT),
+            burst: false,
             counters,
         })
     }
@@ -154,8 +157,12 @@ impl LaneIo {
     }
 
     /// Reads packets from the TUN and has them sealed.
+    ///
+    /// In a burst, packets gather until there are enough for one large send. A lone packet leaves before we
+    /// ask for the next: that question costs as much as its sealing.
     pub(crate) fn read_tun(&mut self, engine: &mut LaneEngine, now: Instant) -> Result<(), TunGone> {
         let mut budget = TUN_BUDGET;
+        let mut frames = 0;
         while let Some(queue) = &self.tun {
             let length = match queue.read(&mut self.frame) {
                 Ok(length) => length,
@@ -167,7 +174,8 @@ impl LaneIo {
                 Ok(frame) => engine.handle_outbound(frame, now, &mut self.send, &mut self.write),
                 Err(reason) => self.counters.drops.count(reason),
             }
-            if self.send.bytes() >= FLUSH_AT {
+            frames += 1;
+            if self.send.bytes() >= FLUSH_AT || (frames == 1 && !self.burst) {
                 self.flush_send();
             }
             budget = budget.saturating_sub(length);
@@ -175,6 +183,7 @@ impl LaneIo {
                 break;
             }
         }
+        self.burst = frames > 1;
         Ok(())
     }
 
@@ -236,9 +245,17 @@ impl LaneIo {
         }
     }
 
+    /// Writes what was received to the TUN; whether that was anything. The kernel delivers it before this
+    /// returns, so that an answer of this host may stand in the queue by then.
+    pub(crate) fn deliver(&mut self) -> bool {
+        let any = !self.write.is_empty();
+        write_out(&mut self.write, self.tun.as_ref(), &self.counters);
+        any
+    }
+
     /// Sends and writes what the engine left in the batches.
     pub(crate) fn flush(&mut self) {
-        write_out(&mut self.write, self.tun.as_ref(), &self.counters);
+        self.deliver();
         self.flush_send();
     }
 

@@ -71,7 +71,8 @@ impl Lane {
             for socket in ready.sockets() {
                 self.io.receive(socket, &self.table, &mut self.engine, now);
             }
-            if ready.tun && self.io.read_tun(&mut self.engine, now).is_err() {
+            let answered = self.io.deliver();
+            if (ready.tun || answered) && self.io.read_tun(&mut self.engine, now).is_err() {
                 self.io.detach();
                 self.tell(DataplaneEvent::TunGone);
             }

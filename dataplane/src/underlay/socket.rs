@@ -24,6 +24,9 @@ use crate::sys;
 /// Largest datagram, and the size of a receive buffer that holds what the kernel merges. Bytes.
 const BUFFER: usize = 65_536;
 
+/// Buffers offered to the kernel while little comes in: preparing all of them costs as much as a datagram.
+const FEW: usize = 2;
+
 /// Room for bursts while the lane does something else. Bytes.
 const SOCKET_BUFFER: usize = 4 << 20;
 
@@ -118,12 +121,16 @@ impl Socket {
 
     /// Fills `batch`; returns how many of its buffers hold something. `WouldBlock` when none do.
     pub(crate) fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<usize> {
+        let slots = batch.slots;
         let mut buffers = batch.buffers.chunks_exact_mut(BUFFER);
         let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
             std::array::from_fn(|_| IoSliceMut::new(buffers.next().unwrap_or_default()));
-        self.state
+        let filled = self
+            .state
             .load()
-            .recv((&self.io).into(), &mut slices, &mut batch.meta)
+            .recv((&self.io).into(), &mut slices[..slots], &mut batch.meta)?;
+        batch.slots = if filled == slots { BATCH_SIZE } else { FEW };
+        Ok(filled)
     }
 
     /// Reads what ICMP said about earlier packets. It can be forged: it is counted, nothing else.
@@ -225,6 +232,8 @@ impl AsFd for Socket {
 pub(crate) struct ReceiveBatch {
     buffers: Vec<u8>,
     meta: [RecvMeta; BATCH_SIZE],
+    /// How many buffers the next call offers.
+    slots: usize,
 }
 
 /// One datagram as it came off the wire.
@@ -241,6 +250,7 @@ impl ReceiveBatch {
         ReceiveBatch {
             buffers: vec![0; BUFFER * BATCH_SIZE],
             meta: [RecvMeta::default(); BATCH_SIZE],
+            slots: FEW,
         }
     }
 
