@@ -26,7 +26,7 @@ cargo xtask <task>
   test --long     the same and what takes hours: soaks, large clusters
   test STAGE..    only those stages (see `cargo xtask test --list`)
   bench           meshnode and other userspace WireGuards in turn, written to docs/benchmarks/
-  bench latency   round trips on the idle tunnel, in percentiles (see `cargo xtask bench --help`)
+  bench TASK      latency, policer, soak: one question each (see `cargo xtask bench --help`)
   measure [N..]   time to join, memory, processor and gossip of idle meshes of N nodes (3 and 20)
   setup           install the Debian packages of all tasks, nothing else
   sweep           remove what killed demos and tests left behind

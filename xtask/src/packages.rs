@@ -79,6 +79,11 @@ const PACKAGES: &[Package] = &[
         file: "/usr/bin/iperf3",
         needed: &[Bench],
     },
+    Package {
+        name: "ethtool",
+        file: "/usr/sbin/ethtool",
+        needed: &[Bench],
+    },
 ];
 
 const POLICY: &str = "/usr/sbin/policy-rc.d";

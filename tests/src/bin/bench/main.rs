@@ -12,7 +12,7 @@
 //! | `pair` | two hosts, a cable, a tunnel |
 //! | `contender/` | what makes the tunnel, how it is installed and started |
 //! | `measure/` | one file per kind of measurement |
-//! | `matrix`, `latency` | the tasks, one file each |
+//! | `matrix`, `latency`, `policer`, `soak` | the tasks, one file each |
 //! | `report/` | a page, JSON, a chart |
 //! | `statistics` | medians, percentiles, spread |
 
@@ -28,7 +28,9 @@ mod latency;
 mod matrix;
 mod measure;
 mod pair;
+mod policer;
 mod report;
+mod soak;
 mod statistics;
 
 use std::process::ExitCode;
@@ -53,6 +55,10 @@ struct Cli {
 enum Task {
     /// Round trips on the idle tunnel, in percentiles
     Latency(latency::Options),
+    /// Lanes against a network that polices each flow
+    Policer(policer::Options),
+    /// Minutes at full rate, across rekeys: the longest gap, and reordering
+    Soak(soak::Options),
 }
 
 fn main() -> ExitCode {
@@ -69,6 +75,8 @@ fn run(cli: Cli) -> Result<()> {
     match cli.task {
         None => matrix::run(&cli.matrix),
         Some(Task::Latency(options)) => latency::run(&options),
+        Some(Task::Policer(options)) => policer::run(&options),
+        Some(Task::Soak(options)) => soak::run(&options),
     }
 }
 

@@ -8,13 +8,19 @@ use meshnode_tests::world::World;
 
 use crate::pair::{MTU, OUTER_LEFT, Pair};
 
-/// Starts and introduces both nodes. All options keep their defaults but the MTU, which is the same for all contenders.
-pub(crate) fn start(world: &World, mut pair: Pair) -> Result<Pair> {
+/// Keys without their `MESHNODE_`, and values.
+pub(crate) type Settings = Vec<(String, String)>;
+
+/// Starts and introduces both nodes. The MTU is the same for all contenders; what `settings` does not name has its default.
+pub(crate) fn start(world: &World, mut pair: Pair, settings: &Settings) -> Result<Pair> {
     let mut nodes = [
         Node::new(world, &pair.left, "left"),
         Node::new(world, &pair.right, "right"),
     ];
-    nodes.iter_mut().for_each(|node| node.set("MTU", MTU));
+    for node in &mut nodes {
+        node.set("MTU", MTU);
+        settings.iter().for_each(|(key, value)| node.set(key, value));
+    }
     let [left, right] = nodes;
     left.ok(&["init", "--cidr", "10.1.0.0/24"])?;
     left.up(&[])?;

@@ -55,8 +55,8 @@ pub(crate) struct Contender {
 enum Kind {
     /// A route, and nothing between.
     NoTunnel,
-    /// Two nodes of one mesh.
-    Mesh,
+    /// Two nodes of one mesh, with settings beyond their defaults.
+    Mesh(mesh::Settings),
     /// A plain WireGuard device.
     Device(Device),
 }
@@ -128,7 +128,7 @@ impl Selection {
         let (kind, version) = match (other, name) {
             (Some((_, path)), _) => device(path.clone())?,
             (None, NO_TUNNEL) => (Kind::NoTunnel, String::new()),
-            (None, MESHNODE) => (Kind::Mesh, mesh::version()?),
+            (None, MESHNODE) => (Kind::Mesh(mesh::Settings::new()), mesh::version()?),
             (None, MESHNODE_WG) => device(beside(MESHNODE_WG)?)?,
             (None, BORINGTUN) => device(install::BORINGTUN.program()?)?,
             (None, GOTATUN) => device(install::GOTATUN.program()?)?,
@@ -155,12 +155,24 @@ impl Field {
 }
 
 impl Contender {
+    /// Two nodes with settings: `MESHNODE_<KEY>` and its value.
+    pub(crate) fn mesh(name: &str, settings: &[(&str, &str)]) -> Result<Contender> {
+        let owned = settings
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        Ok(Contender {
+            name: name.to_owned(),
+            version: mesh::version()?,
+            kind: Kind::Mesh(owned.collect()),
+        })
+    }
+
     /// A pair of hosts joined by this contender, after its first packet.
     pub(crate) fn start(&self, world: &World, tag: &str) -> Result<Pair> {
         let pair = Pair::cabled(world, tag, &self.name)?;
         let pair = match &self.kind {
             Kind::NoTunnel => routed(pair)?,
-            Kind::Mesh => mesh::start(world, pair)?,
+            Kind::Mesh(settings) => mesh::start(world, pair, settings)?,
             Kind::Device(device) => device.start(world, pair)?,
         };
         pair.connected()

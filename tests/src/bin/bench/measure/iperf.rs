@@ -43,6 +43,10 @@ pub(crate) struct Stream {
     pub(crate) bits_per_second: f64,
     /// Payload of the whole transfer.
     pub(crate) bytes: f64,
+    /// The sender's slowest second.
+    pub(crate) least_bits_per_second: f64,
+    /// Segments sent again.
+    pub(crate) retransmits: f64,
 }
 
 /// What arrived by UDP.
@@ -67,6 +71,8 @@ impl Tcp {
         Ok(Stream {
             bits_per_second: received("bits_per_second")? + back("bits_per_second"),
             bytes: received("bytes")? + back("bytes"),
+            least_bits_per_second: least_interval(&client),
+            retransmits: number(&client, "/end/sum_sent/retransmits")?,
         })
     }
 }
@@ -147,4 +153,14 @@ impl Drop for Running {
 fn number(result: &Value, path: &str) -> Result<f64> {
     let value = result.pointer(path).and_then(Value::as_f64);
     value.with_context(|| format!("iperf3 gave no {path}"))
+}
+
+/// Of the intervals that lasted their whole second.
+fn least_interval(result: &Value) -> f64 {
+    let intervals = result["intervals"].as_array().into_iter().flatten();
+    let sums = intervals.map(|interval| &interval["sum"]);
+    let whole = sums.filter(|sum| sum["seconds"].as_f64().is_some_and(|seconds| seconds > 0.9));
+    whole
+        .filter_map(|sum| sum["bits_per_second"].as_f64())
+        .fold(f64::INFINITY, f64::min)
 }

@@ -3,4 +3,5 @@
 pub(crate) mod echo;
 pub(crate) mod iperf;
 pub(crate) mod metric;
+pub(crate) mod pulse;
 pub(crate) mod suite;

@@ -65,7 +65,7 @@ fn drawing(report: &Report, svg: &mut String) -> fmt::Result {
     text(svg, MARGIN, 30.0, "head", "Userspace WireGuards, side by side")?;
     let machine = &report.machine;
     let subtitle = format!(
-        "{} · {} · medians (rounds: {}), whiskers lowest to highest",
+        "{} · {} · medians (rounds: {}), whiskers lowest to highest, × to {BORINGTUN}",
         machine.describe(),
         machine.date,
         report.rounds

@@ -4,6 +4,7 @@ mod chart;
 mod data;
 mod machine;
 mod page;
+pub(crate) mod sheet;
 mod targets;
 
 use std::collections::BTreeMap;
