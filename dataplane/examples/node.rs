@@ -10,7 +10,9 @@ use std::io::Read;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use meshnode_crypto::LaneKey;
-use meshnode_dataplane::{Dataplane, DataplaneConfig, Keys, LaneSecret, Peer, PeerKind, Table, TunConfig};
+use meshnode_dataplane::{
+    Dataplane, DataplaneConfig, Keys, LaneSecret, Offloads, Peer, PeerKind, Table, TunConfig,
+};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -23,6 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         listen,
         mark: 0,
         lanes: 1,
+        offloads: Offloads::ALL,
     })?;
     dataplane.attach_tun(TunConfig {
         name: "mesh0".into(),

@@ -254,6 +254,17 @@ impl WriteBatch {
         self.frames().map(|frame| &frame[VNET_HEADER..])
     }
 
+    /// The packet of this index with its [`VNET_HEADER`] in front. Panics where there is none.
+    pub fn frame(&self, index: usize) -> &[u8] {
+        let (start, end) = self.packets[index];
+        &self.buffer[start..end]
+    }
+
+    /// The packet of this index without its header. Panics where there is none.
+    pub fn packet(&self, index: usize) -> &[u8] {
+        &self.frame(index)[VNET_HEADER..]
+    }
+
     /// Packets in the batch.
     pub fn len(&self) -> usize {
         self.packets.len()

@@ -22,6 +22,7 @@ use crate::lane::command::{Command, Commander, commands};
 use crate::lane::counters::LaneCounters;
 use crate::lane::engine::{EngineConfig, LaneEngine};
 use crate::lane::{Lane, LaneIo, MAX_SOCKETS};
+use crate::offload::switch::Offloads;
 use crate::path::stamp::NtpClock;
 use crate::stats::Stats;
 use crate::table::{CompiledTable, PeerId, Table};
@@ -47,6 +48,8 @@ pub struct DataplaneConfig {
     pub mark: u32,
     /// How many lanes; this version runs 1.
     pub lanes: u8,
+    /// Which offloads to use where the kernel has them.
+    pub offloads: Offloads,
 }
 
 /// The running data plane. Dropping it stops the lanes and removes the interface.
@@ -58,6 +61,7 @@ pub struct Dataplane {
     interface: Mutex<Option<Interface>>,
     events: Mutex<Option<mpsc::Receiver<DataplaneEvent>>>,
     counters: Arc<LaneCounters>,
+    offloads: Offloads,
 }
 
 struct LaneHandle {
@@ -75,15 +79,21 @@ impl Dataplane {
             return Err(StartError::TooManyAddresses(config.listen.len()));
         }
         let now = clock();
-        let underlay = Arc::new(Underlay::bind(&config.listen, config.mark)?);
+        let underlay = Arc::new(Underlay::bind(&config.listen, config.mark, config.offloads)?);
         let local = underlay.local_addr().unwrap_or(NOWHERE);
         let (port, feeder) = open_port(Arc::clone(&underlay), local, now);
         let (events_in, events) = mpsc::channel(EVENTS);
         let tables = Arc::new(ArcSwap::from_pointee(CompiledTable::default()));
         let counters = Arc::new(LaneCounters::new(now));
         let (commander, commands, waker) = commands().map_err(StartError::Lane)?;
-        let io = LaneIo::new(Arc::clone(&underlay), feeder, waker, Arc::clone(&counters))
-            .map_err(StartError::Lane)?;
+        let io = LaneIo::new(
+            Arc::clone(&underlay),
+            feeder,
+            waker,
+            Arc::clone(&counters),
+            config.offloads,
+        )
+        .map_err(StartError::Lane)?;
         let lane = Lane {
             engine: LaneEngine::new(engine_config(Arc::clone(&counters), now)),
             io,
@@ -102,6 +112,7 @@ impl Dataplane {
             interface: Mutex::default(),
             events: Mutex::new(Some(events)),
             counters,
+            offloads: config.offloads,
         })
     }
 
@@ -128,7 +139,7 @@ impl Dataplane {
                 name: interface.info.name.clone(),
             });
         }
-        let (interface, queues) = Interface::open(&config, 1)?;
+        let (interface, queues) = Interface::open(&config, 1, self.offloads)?;
         for queue in queues {
             self.lane
                 .commander

@@ -1,6 +1,6 @@
 //! The TUN interface: made with as many queues as there are lanes, gone when all of them are closed.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 
 use rustix::io::Errno;
@@ -10,6 +10,7 @@ use tun::AbstractDevice;
 use crate::error::TunError;
 use crate::holder;
 use crate::offload;
+use crate::offload::switch::{Offload, Offloads};
 use crate::sys;
 use crate::tun_watch::TunWatch;
 
@@ -44,11 +45,17 @@ pub(crate) struct Interface {
 #[derive(Debug)]
 pub(crate) struct TunQueue {
     queue: OwnedFd,
+    /// What the kernel leaves to its reader.
+    pub(crate) offloads: Offloads,
 }
 
 impl Interface {
     /// Makes the interface, sets its MTU and brings it up if that is wanted.
-    pub(crate) fn open(config: &TunConfig, lanes: u8) -> Result<(Interface, Vec<TunQueue>), TunError> {
+    pub(crate) fn open(
+        config: &TunConfig,
+        lanes: u8,
+        wanted: Offloads,
+    ) -> Result<(Interface, Vec<TunQueue>), TunError> {
         let name = &config.name;
         if !is_interface_name(name) {
             return Err(TunError::BadName { name: name.clone() });
@@ -56,9 +63,7 @@ impl Interface {
         let failed = |source| open_error(name, source);
         let mut queues = Vec::with_capacity(usize::from(lanes));
         for lane in 0..lanes {
-            queues.push(TunQueue {
-                queue: open_queue(name, lane == 0).map_err(failed)?,
-            });
+            queues.push(TunQueue::open(name, lane == 0, wanted).map_err(failed)?);
         }
         let first = queues
             .first()
@@ -99,6 +104,27 @@ impl Interface {
 }
 
 impl TunQueue {
+    /// Opens a queue with what the kernel has of the `wanted` offloads.
+    fn open(name: &str, first: bool, wanted: Offloads) -> io::Result<TunQueue> {
+        let queue = sys::open_tun_queue(name, first)?;
+        let mut offloads = Offloads::NONE;
+        let mut flags = 0;
+        sys::set_offloads(&queue, flags)?;
+        for (offload, bits) in [(Offload::Tso, offload::TSO), (Offload::Uso, offload::USO)] {
+            if !wanted.contains(offload) {
+                continue;
+            }
+            match sys::set_offloads(&queue, flags | bits) {
+                Ok(()) => (flags, offloads) = (flags | bits, offloads.with(offload)),
+                Err(error) if first => {
+                    tracing::info!(interface = name, offload = offload.as_str(), %error, "the kernel refuses an offload on the TUN: going on without");
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(TunQueue { queue, offloads })
+    }
+
     /// Reads one frame: vnet header and packet.
     pub(crate) fn read(&self, frame: &mut [u8]) -> Result<usize, Errno> {
         rustix::io::retry_on_intr(|| rustix::io::read(&self.queue, &mut *frame))
@@ -107,6 +133,11 @@ impl TunQueue {
     /// Writes one frame: vnet header and packet.
     pub(crate) fn write(&self, frame: &[u8]) -> Result<(), Errno> {
         rustix::io::retry_on_intr(|| rustix::io::write(&self.queue, frame)).map(drop)
+    }
+
+    /// Writes one frame from where its pieces lie.
+    pub(crate) fn write_vectored(&self, pieces: &[IoSlice<'_>]) -> Result<(), Errno> {
+        rustix::io::retry_on_intr(|| rustix::io::writev(&self.queue, pieces)).map(drop)
     }
 }
 
@@ -124,19 +155,6 @@ fn is_interface_name(name: &str) -> bool {
         && name != "."
         && name != ".."
         && !name.bytes().any(forbidden)
-}
-
-/// Opens a queue with TSO and USO; without where the kernel refuses that.
-fn open_queue(name: &str, first: bool) -> io::Result<OwnedFd> {
-    let queue = sys::open_tun_queue(name, first)?;
-    if sys::set_offloads(&queue, offload::TSO | offload::USO).is_ok() {
-        return Ok(queue);
-    }
-    if let Err(error) = sys::set_offloads(&queue, offload::TSO) {
-        tracing::info!(interface = name, %error, "the kernel refuses segmentation offload on the TUN: going on without");
-        sys::set_offloads(&queue, 0)?;
-    }
-    Ok(queue)
 }
 
 /// Lets `tun` own a duplicate of the queue, for MTU, up and down.

@@ -40,6 +40,7 @@ pub use drop::DropReason;
 pub use error::{Holder, PingError, StartError, TunError};
 pub use event::DataplaneEvent;
 pub use interface::{TunConfig, TunInfo};
+pub use offload::switch::{Offload, OffloadStats, Offloads, UnknownOffload};
 pub use offload::{Frame, Segments};
 pub use path::health::DownReason;
 pub use stats::{PeerState, PeerStats, Stats};

@@ -1,6 +1,7 @@
 //! What the data plane tells about itself: plain numbers, summed over lanes at the moment of asking.
 
 use crate::drop::DropReason;
+use crate::offload::switch::OffloadStats;
 use crate::table::PeerId;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -138,8 +139,8 @@ pub struct Stats {
     pub pending_bytes: u64,
     /// ICMP errors that came back to the sockets. They can be forged: they are counted and nothing else.
     pub icmp_errors: u64,
-    /// How often the kernel refused UDP segmentation offload; a minute without it follows each time.
-    pub offload_refused: u64,
+    /// Which offloads are at work, and how often each was refused; a minute without it follows each time.
+    pub offloads: OffloadStats,
 }
 
 impl Default for Stats {
@@ -152,7 +153,7 @@ impl Default for Stats {
             handshakes_completed: 0,
             pending_bytes: 0,
             icmp_errors: 0,
-            offload_refused: 0,
+            offloads: OffloadStats::default(),
         }
     }
 }

@@ -96,6 +96,26 @@ pub(crate) fn allow_ipv6_fragments(socket: impl AsFd) -> io::Result<()> {
     })
 }
 
+/// Stops the kernel from merging the datagrams of a UDP socket (UDP_GRO).
+pub(crate) fn disable_gro(socket: impl AsFd) -> io::Result<()> {
+    let off: libc::c_int = 0;
+    // SAFETY: UDP_GRO reads one int, the size given.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_UDP,
+            libc::UDP_GRO,
+            (&raw const off).cast(),
+            mem::size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    match check(result) {
+        // A kernel before 5.0 has nothing to stop.
+        Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => Ok(()),
+        result => result,
+    }
+}
+
 /// Leaves the UDP checksum out (SO_NO_CHECK), with which the kernel refuses segmentation offload.
 #[cfg(test)]
 pub(crate) fn omit_checksums(socket: impl AsFd) -> io::Result<()> {

@@ -7,6 +7,7 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use super::{Dataplane, PATIENCE};
 use crate::error::StartError;
 use crate::lane::command::Command;
+use crate::offload::switch::Offloads;
 use crate::underlay::Underlay;
 
 /// How often the kernel is asked for a port that is free in both families.
@@ -18,7 +19,7 @@ impl Dataplane {
     ///
     /// For a data plane that was started without addresses; what listened before is closed.
     pub fn listen(&self, port: u16, mark: u32) -> Result<u16, StartError> {
-        let underlay = bind(port, mark)?;
+        let underlay = bind(port, mark, self.offloads)?;
         let chosen = underlay.local_addr().map_or(port, |local| local.port());
         self.exchange(underlay)?;
         Ok(chosen)
@@ -51,12 +52,12 @@ impl Dataplane {
 }
 
 /// One port in both families. Of those that the kernel chooses, the first that is free in both.
-fn bind(port: u16, mark: u32) -> Result<Underlay, StartError> {
+fn bind(port: u16, mark: u32, offloads: Offloads) -> Result<Underlay, StartError> {
     if port != 0 {
-        return bind_both(port, mark);
+        return bind_both(port, mark, offloads);
     }
     for _ in 0..CHOICES {
-        match bind_both(port, mark) {
+        match bind_both(port, mark, offloads) {
             Err(StartError::PortInUse { .. }) => {}
             outcome => return outcome,
         }
@@ -64,10 +65,10 @@ fn bind(port: u16, mark: u32) -> Result<Underlay, StartError> {
     Err(StartError::NoPort)
 }
 
-fn bind_both(port: u16, mark: u32) -> Result<Underlay, StartError> {
+fn bind_both(port: u16, mark: u32, offloads: Offloads) -> Result<Underlay, StartError> {
     let mut underlay = Underlay::default();
-    underlay.add(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), mark)?;
+    underlay.add(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), mark, offloads)?;
     let port = underlay.local_addr().map_or(port, |local| local.port());
-    underlay.add(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), mark)?;
+    underlay.add(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), mark, offloads)?;
     Ok(underlay)
 }

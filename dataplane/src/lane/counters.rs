@@ -1,6 +1,7 @@
 //! What a lane counts: atomics in blocks that only the lane writes, summed by whoever asks.
 
 use crate::drop::DropCounters;
+use crate::offload::switch::{Offload, OffloadBoard, Offloads};
 use crate::path::loss::Ratios;
 use crate::path::stamp::RoundTrips;
 use crate::stats::{LaneStats, PeerState, PeerStats, RTT_BUCKETS, RttHistogram, Stats};
@@ -130,6 +131,8 @@ impl PeerCounters {
 pub struct LaneCounters {
     /// Dropped packets.
     pub drops: DropCounters,
+    /// The offloads of this lane's TUN queue.
+    pub(crate) offloads: OffloadBoard,
     pub(super) handshakes_started: Counter,
     pub(super) handshakes_completed: Counter,
     pub(super) pending_bytes: Counter,
@@ -147,6 +150,7 @@ impl LaneCounters {
     pub fn new(start: Instant) -> LaneCounters {
         LaneCounters {
             drops: DropCounters::default(),
+            offloads: OffloadBoard::new(Offloads::ALL.without(Offload::Gso).without(Offload::Gro)),
             handshakes_started: Counter::default(),
             handshakes_completed: Counter::default(),
             pending_bytes: Counter::default(),
@@ -164,6 +168,7 @@ impl LaneCounters {
     /// is the one that probes: call it first.
     pub fn add_to(&self, stats: &mut Stats, now: Instant) {
         self.drops.add_to(&mut stats.drops);
+        self.offloads.add_to(&mut stats.offloads);
         stats.handshakes_started += self.handshakes_started.get();
         stats.handshakes_completed += self.handshakes_completed.get();
         stats.pending_bytes += self.pending_bytes.get();

@@ -17,11 +17,14 @@ use rustix::io::Errno;
 use super::command::Waker;
 use super::counters::LaneCounters;
 use super::engine::LaneEngine;
-use crate::batch::{Datagram, SendBatch, WriteBatch};
+use super::write::TunWriter;
+use crate::batch::{Datagram, SendBatch};
 use crate::demux::{Class, classify};
 use crate::drop::DropReason;
 use crate::interface::TunQueue;
 use crate::offload::Frame;
+use crate::offload::switch::{Offload, Offloads};
+use crate::stats::Stats;
 use crate::sys::VNET_HEADER;
 use crate::table::CompiledTable;
 use crate::underlay::{PortFeeder, ReceiveBatch, Received, Underlay, WhenFull};
@@ -71,7 +74,7 @@ pub(crate) struct LaneIo {
     frame: Vec<u8>,
     receive: ReceiveBatch,
     pub(crate) send: SendBatch,
-    write: WriteBatch,
+    write: TunWriter,
     /// Whether the last turn read more than one frame from the TUN.
     burst: bool,
     counters: Arc<LaneCounters>,
@@ -83,6 +86,7 @@ impl LaneIo {
         feeder: PortFeeder,
         waker: Arc<Waker>,
         counters: Arc<LaneCounters>,
+        offloads: Offloads,
     ) -> io::Result<LaneIo> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         watch(&epoll, &*waker, WAKE)?;
@@ -96,7 +100,7 @@ impl LaneIo {
             frame: vec![0; MAX_FRAME],
             receive: ReceiveBatch::new(),
             send: SendBatch::with_capacity(2 * FLUSH_AT),
-            write: WriteBatch::with_capacity(2 * FLUSH_AT),
+            write: TunWriter::new(2 * FLUSH_AT, offloads),
             burst: false,
             counters,
         })
@@ -142,7 +146,16 @@ impl LaneIo {
     pub(crate) fn attach(&mut self, queue: TunQueue) -> io::Result<()> {
         self.detach();
         watch(&self.epoll, &queue, TUN)?;
+        for offload in [Offload::Tso, Offload::Uso] {
+            let active = queue.offloads.contains(offload);
+            self.counters.offloads.set_active(offload, active);
+        }
+        self.write.restore(&self.counters);
         self.tun = Some(queue);
+        let mut stats = Stats::default();
+        self.counters.offloads.add_to(&mut stats.offloads);
+        self.underlay.add_to(&mut stats);
+        tracing::info!(active = %stats.offloads.active, "offloads of a lane");
         Ok(())
     }
 
@@ -171,7 +184,7 @@ impl LaneIo {
                 Err(_) => return Err(TunGone),
             };
             match Frame::read(&mut self.frame[..length]) {
-                Ok(frame) => engine.handle_outbound(frame, now, &mut self.send, &mut self.write),
+                Ok(frame) => engine.handle_outbound(frame, now, &mut self.send, &mut self.write.batch),
                 Err(reason) => self.counters.drops.count(reason),
             }
             frames += 1;
@@ -219,7 +232,7 @@ impl LaneIo {
                             payload,
                         },
                         now,
-                        &mut self.write,
+                        &mut self.write.batch,
                         &mut self.send,
                     );
                 }
@@ -230,14 +243,17 @@ impl LaneIo {
                 Class::Garbage => self.counters.drops.count(DropReason::Garbage),
             }
             // What was just opened is still in the cache.
-            if self.write.bytes() >= FLUSH_AT {
-                write_out(&mut self.write, self.tun.as_ref(), &self.counters);
+            if self.write.batch.bytes() >= FLUSH_AT {
+                self.write.flush(self.tun.as_ref(), &self.counters);
             }
         }
     }
 
-    /// Tries again, now and then, what a socket once refused.
-    pub(crate) fn restore_offload(&self) {
+    /// Tries again, now and then, what a descriptor once refused.
+    pub(crate) fn restore_offload(&mut self) {
+        if self.tun.is_some() {
+            self.write.restore(&self.counters);
+        }
         for socket in self.underlay.sockets() {
             if let Err(error) = socket.restore_offload() {
                 tracing::debug!(%error, "segmentation offload stays off");
@@ -248,8 +264,8 @@ impl LaneIo {
     /// Writes what was received to the TUN; whether that was anything. The kernel delivers it before this
     /// returns, so that an answer of this host may stand in the queue by then.
     pub(crate) fn deliver(&mut self) -> bool {
-        let any = !self.write.is_empty();
-        write_out(&mut self.write, self.tun.as_ref(), &self.counters);
+        let any = !self.write.batch.is_empty();
+        self.write.flush(self.tun.as_ref(), &self.counters);
         any
     }
 
@@ -273,20 +289,6 @@ impl LaneIo {
         }
         self.send.clear();
     }
-}
-
-/// Writes opened packets to the TUN.
-fn write_out(write: &mut WriteBatch, tun: Option<&TunQueue>, counters: &LaneCounters) {
-    for frame in write.frames() {
-        let reason = match tun {
-            Some(queue) => queue.write(frame).err().map(|_| DropReason::TunWriteFailed),
-            None => Some(DropReason::NoTun),
-        };
-        if let Some(reason) = reason {
-            counters.drops.count(reason);
-        }
-    }
-    write.clear();
 }
 
 fn watch_sockets(epoll: &OwnedFd, underlay: &Underlay) -> io::Result<()> {

@@ -25,6 +25,7 @@ mod pings;
 mod reconcile;
 mod timers;
 mod tunnels;
+mod write;
 
 use std::io::Result;
 use std::ops::ControlFlow;

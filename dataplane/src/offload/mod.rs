@@ -11,7 +11,10 @@
 //! done yet: the engine looks at it once, and [`Frame::segments`] does the work when it is known that the packets leave.
 
 mod checksum;
+pub(crate) mod merge;
+mod segment;
 mod split;
+pub(crate) mod switch;
 
 pub use split::Segments;
 
@@ -21,8 +24,8 @@ use crate::sys::VNET_HEADER;
 /// What we take over from the kernel: checksums and the splitting of TCP (linux/if_tun.h).
 pub(crate) const TSO: u32 = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
 
-/// The splitting of UDP, on top of [`TSO`]; kernels before 6.2 refuse it.
-pub(crate) const USO: u32 = TUN_F_USO4 | TUN_F_USO6;
+/// The same for UDP; kernels before 6.2 refuse it.
+pub(crate) const USO: u32 = TUN_F_CSUM | TUN_F_USO4 | TUN_F_USO6;
 
 const TUN_F_CSUM: u32 = 0x01;
 const TUN_F_TSO4: u32 = 0x02;
@@ -41,6 +44,9 @@ const GSO_ECN: u8 = 0x80;
 
 /// Where the checksum field of UDP stands in its header: only there zero means "none".
 const UDP_CHECKSUM_OFFSET: usize = 6;
+
+/// Where the checksum field of TCP stands in its header.
+const TCP_CHECKSUM_OFFSET: usize = 16;
 
 /// One packet or super-packet from a TUN queue, and what is left to be done to it.
 #[derive(Debug)]

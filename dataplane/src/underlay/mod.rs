@@ -18,6 +18,7 @@ pub use port::{PortStats, ReceivedDatagram, UnderlayPort};
 pub(crate) use socket::{Fragments, ReceiveBatch, Received, Socket, WhenFull};
 
 use crate::error::StartError;
+use crate::offload::switch::Offloads;
 use crate::stats::Stats;
 
 /// The bound sockets, at most one for each listen address.
@@ -28,11 +29,11 @@ pub(crate) struct Underlay {
 
 impl Underlay {
     /// Binds every address; none is fine too, and hears nothing. A host without IPv6 goes on with IPv4, and says so.
-    pub(crate) fn bind(listen: &[SocketAddr], mark: u32) -> Result<Underlay, StartError> {
+    pub(crate) fn bind(listen: &[SocketAddr], mark: u32, offloads: Offloads) -> Result<Underlay, StartError> {
         let mut sockets = Vec::with_capacity(listen.len());
         let mut missing = None;
         for address in listen {
-            match Socket::bind(*address, mark, Fragments::Forbidden) {
+            match Socket::bind(*address, mark, Fragments::Forbidden, offloads) {
                 Ok(socket) => sockets.push(socket),
                 Err(error) if socket::is_ipv6_missing(&error) => missing = Some(error),
                 Err(error) => return Err(error),
@@ -49,8 +50,13 @@ impl Underlay {
     }
 
     /// Binds one more address, for datagrams that may be fragmented on their way. A host without IPv6 does without it.
-    pub(crate) fn add(&mut self, address: SocketAddr, mark: u32) -> Result<(), StartError> {
-        match Socket::bind(address, mark, Fragments::Allowed) {
+    pub(crate) fn add(
+        &mut self,
+        address: SocketAddr,
+        mark: u32,
+        offloads: Offloads,
+    ) -> Result<(), StartError> {
+        match Socket::bind(address, mark, Fragments::Allowed, offloads) {
             Err(error) if !self.sockets.is_empty() && socket::is_ipv6_missing(&error) => {
                 tracing::info!(%error, "this host has no IPv6: going on with IPv4");
             }
@@ -68,7 +74,7 @@ impl Underlay {
     pub(crate) fn add_to(&self, stats: &mut Stats) {
         for socket in &self.sockets {
             stats.icmp_errors += socket.counters.error_reports.load(Relaxed);
-            stats.offload_refused += socket.counters.offload_refused.load(Relaxed);
+            socket.counters.offloads.add_to(&mut stats.offloads);
         }
     }
 

@@ -19,6 +19,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use crate::batch::normalise;
 use crate::error::StartError;
 use crate::holder;
+use crate::offload::switch::{Offload, OffloadBoard, Offloads};
 use crate::sys;
 
 /// Largest datagram, and the size of a receive buffer that holds what the kernel merges. Bytes.
@@ -61,19 +62,26 @@ pub(crate) struct Socket {
     state: ArcSwap<UdpSocketState>,
     local: SocketAddr,
     fragments: Fragments,
+    wanted: Offloads,
     pub(super) counters: SocketCounters,
 }
 
 /// What happened on a socket since it was bound.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct SocketCounters {
     pub(super) error_reports: AtomicU64,
-    pub(super) offload_refused: AtomicU64,
+    pub(super) offloads: OffloadBoard,
 }
 
 impl Socket {
-    /// Binds `address` (IPv6 ones without IPv4), with `mark` on every packet unless it is 0.
-    pub(crate) fn bind(address: SocketAddr, mark: u32, fragments: Fragments) -> Result<Socket, StartError> {
+    /// Binds `address` (IPv6 ones without IPv4), with `mark` on every packet unless it is 0, and those of
+    /// the `wanted` offloads that the kernel has.
+    pub(crate) fn bind(
+        address: SocketAddr,
+        mark: u32,
+        fragments: Fragments,
+        wanted: Offloads,
+    ) -> Result<Socket, StartError> {
         let failed = |source: io::Error| bind_error(address, source);
         let socket = open(address).map_err(|errno| failed(errno.into()))?;
         if mark != 0 {
@@ -82,14 +90,19 @@ impl Socket {
         widen_buffers(&socket);
         rustix::net::bind(&socket, &address).map_err(|errno| failed(errno.into()))?;
         let io = UdpSocket::from(socket);
-        let state = new_state(&io, fragments).map_err(failed)?;
+        let counters = SocketCounters {
+            error_reports: AtomicU64::new(0),
+            offloads: OffloadBoard::new(Offloads::NONE.with(Offload::Gso).with(Offload::Gro)),
+        };
+        let state = new_state(&io, fragments, wanted, &counters.offloads).map_err(failed)?;
         let local = io.local_addr().map_err(failed)?;
         Ok(Socket {
             io,
             state: ArcSwap::from_pointee(state),
             local,
             fragments,
-            counters: SocketCounters::default(),
+            wanted,
+            counters,
         })
     }
 
@@ -105,7 +118,10 @@ impl Socket {
 
     /// How many equal segments one send may carry now: 1 when segmentation offload is off.
     pub(crate) fn max_segments(&self) -> usize {
-        self.state.load().max_gso_segments()
+        match self.counters.offloads.is_active(Offload::Gso) {
+            true => self.state.load().max_gso_segments(),
+            false => 1,
+        }
     }
 
     /// Sends one datagram, or a run of equal segments; returns how many datagrams were lost.
@@ -146,8 +162,9 @@ impl Socket {
 
     /// Gives segmentation offload another chance after it was refused.
     pub(crate) fn restore_offload(&self) -> io::Result<()> {
-        if self.max_segments() == 1 {
-            self.state.store(new_state(&self.io, self.fragments)?.into());
+        if self.wanted.contains(Offload::Gso) && self.max_segments() == 1 {
+            let state = new_state(&self.io, self.fragments, self.wanted, &self.counters.offloads)?;
+            self.state.store(state.into());
         }
         Ok(())
     }
@@ -195,9 +212,10 @@ impl Socket {
         sent
     }
 
-    /// Segmentation offload is refused, and off by now: quinn-udp saw to it.
+    /// Segmentation offload is refused, and off in quinn-udp's state by now.
     fn note_refusal(&self) {
-        if self.counters.offload_refused.fetch_add(1, Relaxed) == 0 {
+        self.counters.offloads.set_active(Offload::Gso, false);
+        if self.counters.offloads.count_refusal(Offload::Gso) == 1 {
             tracing::info!(address = %self.local, "UDP segmentation offload is refused: sending singly for a while");
         }
     }
@@ -306,13 +324,26 @@ fn widen_buffers(socket: impl AsFd + Copy) {
     }
 }
 
-/// quinn-udp forbids fragments on every socket that it takes.
-fn new_state(io: &UdpSocket, fragments: Fragments) -> io::Result<UdpSocketState> {
+/// Probes what the kernel has, and switches on what of it is wanted.
+fn new_state(
+    io: &UdpSocket,
+    fragments: Fragments,
+    wanted: Offloads,
+    board: &OffloadBoard,
+) -> io::Result<UdpSocketState> {
     let state = UdpSocketState::new(io.into())?;
     state.enable_transport_errors(io.into())?;
+    // quinn-udp forbids fragments on every socket that it takes.
     if fragments == Fragments::Allowed {
         allow_fragments(io)?;
     }
+    if !wanted.contains(Offload::Gro) {
+        // quinn-udp switches it on.
+        sys::disable_gro(io)?;
+    }
+    let has = |offload, segments: usize| wanted.contains(offload) && segments > 1;
+    board.set_active(Offload::Gso, has(Offload::Gso, state.max_gso_segments()));
+    board.set_active(Offload::Gro, has(Offload::Gro, state.gro_segments()));
     Ok(state)
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::drop::DropReason;
+use crate::offload::switch::Offload;
 
 fn now() -> Instant {
     #[expect(clippy::disallowed_methods, reason = "real sockets, real time")]
@@ -14,7 +15,11 @@ fn now() -> Instant {
 }
 
 fn loopback() -> Underlay {
-    Underlay::bind(&["127.0.0.1:0".parse().unwrap()], 0).unwrap()
+    with_offloads(Offloads::ALL)
+}
+
+fn with_offloads(offloads: Offloads) -> Underlay {
+    Underlay::bind(&["127.0.0.1:0".parse().unwrap()], 0, offloads).unwrap()
 }
 
 fn receive_one(underlay: &Underlay, batch: &mut ReceiveBatch) -> usize {
@@ -33,7 +38,7 @@ fn receive_one(underlay: &Underlay, batch: &mut ReceiveBatch) -> usize {
 fn port_in_use_names_its_holder() {
     let first = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = first.local_addr().unwrap();
-    let error = Underlay::bind(&[address], 0).unwrap_err();
+    let error = Underlay::bind(&[address], 0, Offloads::ALL).unwrap_err();
     let text = error.to_string();
     assert!(
         text.contains(&format!("port {}/udp is in use by ", address.port())),
@@ -44,7 +49,7 @@ fn port_in_use_names_its_holder() {
 
 #[test]
 fn address_of_another_host_is_refused_by_name() {
-    let error = Underlay::bind(&["192.0.2.1:0".parse().unwrap()], 0).unwrap_err();
+    let error = Underlay::bind(&["192.0.2.1:0".parse().unwrap()], 0, Offloads::ALL).unwrap_err();
     assert!(
         error.to_string().contains("cannot listen on 192.0.2.1:0"),
         "{error}"
@@ -53,7 +58,7 @@ fn address_of_another_host_is_refused_by_name() {
 
 #[test]
 fn without_an_address_nothing_is_sent() {
-    let nowhere = Underlay::bind(&[], 0).unwrap();
+    let nowhere = Underlay::bind(&[], 0, Offloads::ALL).unwrap();
     assert_eq!(nowhere.local_addr(), None);
     let transmit = Transmit {
         destination: SocketAddr::from(([127, 0, 0, 1], 9)),
@@ -104,15 +109,44 @@ fn run_leaves_singly_while_the_kernel_refuses_offload_and_together_later() {
     assert_eq!(send_run(&sender), whole_run());
     assert_eq!(send_run(&sender), whole_run());
     assert_eq!(socket.max_segments(), 1);
-    assert_eq!(
-        socket
-            .counters
-            .offload_refused
-            .load(std::sync::atomic::Ordering::Relaxed),
-        1
-    );
+    let stats = || {
+        let mut stats = Stats::default();
+        sender.add_to(&mut stats);
+        stats.offloads
+    };
+    assert_eq!(stats().active, Offloads::ALL.without(Offload::Gso));
+    assert_eq!(stats().refused[Offload::Gso as usize], 1);
     socket.restore_offload().unwrap();
     assert!(socket.max_segments() > 1);
+    assert_eq!(stats().active, Offloads::ALL);
+}
+
+/// How many datagrams the kernel hands over together, of one run.
+fn received_together(receiver: &Underlay) -> usize {
+    let contents = vec![1; 5 * SEGMENT];
+    let transmit = Transmit {
+        destination: receiver.local_addr().unwrap(),
+        ecn: None,
+        contents: &contents,
+        segment_size: Some(SEGMENT),
+        src_ip: None,
+    };
+    assert_eq!(loopback().send(&transmit, WhenFull::Wait), 0);
+    let mut batch = ReceiveBatch::new();
+    receive_one(receiver, &mut batch);
+    batch.datagrams(1).count()
+}
+
+#[test]
+fn socket_offloads_that_are_not_wanted_stay_off() {
+    let plain = with_offloads(Offloads::NONE);
+    assert_eq!(send_run(&plain), whole_run());
+    assert_eq!(plain.sockets()[0].max_segments(), 1);
+    assert_eq!(received_together(&plain), 1);
+    plain.sockets()[0].restore_offload().unwrap();
+    assert_eq!(plain.sockets()[0].max_segments(), 1);
+    assert_eq!(received_together(&plain), 1);
+    assert_eq!(received_together(&loopback()), 5);
 }
 
 #[test]

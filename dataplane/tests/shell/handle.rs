@@ -5,8 +5,8 @@ use std::net::{SocketAddr, UdpSocket};
 
 use crate::node::{self, PATIENCE};
 use meshnode_dataplane::{
-    Dataplane, DataplaneConfig, DropReason, PingError, ReceivedDatagram, StartError, TunConfig, TunError,
-    UnderlayPort,
+    Dataplane, DataplaneConfig, DropReason, Offloads, PingError, ReceivedDatagram, StartError, TunConfig,
+    TunError, UnderlayPort,
 };
 
 fn started() -> Dataplane {
@@ -94,6 +94,7 @@ fn second_node_on_one_port_is_told_of_the_first() {
         listen,
         mark: 0,
         lanes: 1,
+        offloads: Offloads::ALL,
     })
     .unwrap_err();
     let StartError::PortInUse {

@@ -8,7 +8,8 @@ use nix::sched::{CloneFlags, unshare};
 
 use meshnode_crypto::LaneKey;
 use meshnode_dataplane::{
-    Dataplane, DataplaneConfig, Keys, LaneSecret, Peer, PeerId, PeerKind, PeerState, Table, TunConfig,
+    Dataplane, DataplaneConfig, Keys, LaneSecret, Offloads, Peer, PeerId, PeerKind, PeerState, Table,
+    TunConfig,
 };
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -120,6 +121,7 @@ pub(crate) fn started(listen: &str, mark: u32) -> Dataplane {
         listen,
         mark,
         lanes: 1,
+        offloads: Offloads::ALL,
     })
     .unwrap()
 }

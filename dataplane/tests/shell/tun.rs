@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::node::{self, MARK, PATIENCE, in_namespace, ip, mesh0, wait_for};
 use meshnode_dataplane::{
-    Dataplane, DataplaneConfig, DataplaneEvent, DropReason, StartError, TunConfig, TunError,
+    Dataplane, DataplaneConfig, DataplaneEvent, DropReason, Offloads, StartError, TunConfig, TunError,
 };
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
@@ -122,6 +122,7 @@ fn missing_capability_is_named() {
                 listen: listen.clone(),
                 mark: 1,
                 lanes: 1,
+                offloads: Offloads::ALL,
             })
             .unwrap_err();
             assert!(matches!(error, StartError::NotPermitted), "{error}");
@@ -129,6 +130,7 @@ fn missing_capability_is_named() {
                 listen,
                 mark: 0,
                 lanes: 1,
+                offloads: Offloads::ALL,
             })
             .unwrap();
             let error = unmarked.attach_tun(mesh0()).unwrap_err();
@@ -147,6 +149,7 @@ fn host_without_ipv6_goes_on_with_ipv4() {
             listen,
             mark: MARK,
             lanes: 1,
+            offloads: Offloads::ALL,
         })
         .unwrap();
         assert!(dataplane.listen_addrs().iter().any(SocketAddr::is_ipv4));
