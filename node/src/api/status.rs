@@ -4,11 +4,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use meshnode_crypto::{WgPublicKey, mesh_address};
-use meshnode_dataplane::{PeerStats, Stats};
+use meshnode_dataplane::{Offload, PeerStats, Stats};
 use meshnode_membership::view::NodeView;
 
 use super::types::{
-    ClientStatus, NodeStatus, PeerState, PeerStatus, Peers, RejectedRecord, RouteState, RouteStatus, Status,
+    ClientStatus, NodeStatus, OffloadStatus, PeerState, PeerStatus, Peers, RejectedRecord, RouteState,
+    RouteStatus, Status,
 };
 use crate::daemon::composed::Composed;
 use crate::daemon::node::{Node, wall_now};
@@ -20,7 +21,7 @@ pub fn status(node: &Node) -> Status {
     let (composed, stats) = (node.now_composed(), node.dataplane.stats());
     Status {
         mesh: node.mesh.to_string(),
-        node: own(node, &composed),
+        node: own(node, &composed, &stats),
         peers: peer_list(&composed, &stats),
         routes: routes(&composed),
         clients: clients(&composed, &stats),
@@ -92,7 +93,7 @@ fn client(entry: &ClientEntry, stats: &Stats) -> ClientStatus {
     }
 }
 
-fn own(node: &Node, composed: &Composed) -> NodeStatus {
+fn own(node: &Node, composed: &Composed, stats: &Stats) -> NodeStatus {
     NodeStatus {
         name: own_name(composed),
         id: node.me.to_string(),
@@ -105,7 +106,18 @@ fn own(node: &Node, composed: &Composed) -> NodeStatus {
         uptime_s: node.started.elapsed().as_secs(),
         grant_expires_ms: composed.view.own.as_ref().map(|own| own.grant_not_after.0),
         metrics: composed.settings.metrics,
+        offloads: offloads(composed, stats),
     }
+}
+
+fn offloads(composed: &Composed, stats: &Stats) -> Vec<OffloadStatus> {
+    let offload = |offload: Offload| OffloadStatus {
+        name: offload.as_str().to_owned(),
+        wanted: composed.settings.offload.contains(offload),
+        active: stats.offloads.active.contains(offload),
+        refused: stats.offloads.refused[offload as usize],
+    };
+    Offload::ALL.into_iter().map(offload).collect()
 }
 
 fn own_name(composed: &Composed) -> String {

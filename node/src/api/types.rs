@@ -53,6 +53,22 @@ pub struct NodeStatus {
     /// Where its metrics are, if anywhere.
     #[serde(default)]
     pub metrics: Option<SocketAddr>,
+    /// The offloads and how they do.
+    #[serde(default)]
+    pub offloads: Vec<OffloadStatus>,
+}
+
+/// One offload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OffloadStatus {
+    /// `tso`, `uso`, `merge`, `gso` or `gro`.
+    pub name: String,
+    /// Whether the settings want it.
+    pub wanted: bool,
+    /// Whether it is at work on every lane.
+    pub active: bool,
+    /// How often the kernel refused it, or it was switched off because it corrupted.
+    pub refused: u64,
 }
 
 /// Whether packets can go to a peer.

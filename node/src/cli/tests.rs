@@ -52,6 +52,7 @@ fn status() -> Status {
             uptime_s: 11_530,
             grant_expires_ms: Some(1_000_000_000),
             metrics: None,
+            offloads: Vec::new(),
         },
         peers: vec![peer("sz", PeerState::Up), peer("hk", PeerState::Connecting)],
         routes: vec![

@@ -160,6 +160,7 @@ fn set(layer: &mut Layer, key: Key, items: Vec<Given<String>>) -> Result<(), Wro
         Key::Metrics => layer.metrics = Some(one(items, value::metrics)?),
         Key::Mtu => layer.mtu = Some(one(items, value::mtu)?),
         Key::Lanes => layer.lanes = Some(one(items, value::lanes)?),
+        Key::Offload => layer.offload = Some(one(listed(items), value::offload)?),
         Key::Log => layer.log = Some(one(items, value::log)?),
         Key::UapiDir => layer.uapi_dir = Some(one(items, value::path)?),
     }
@@ -173,6 +174,15 @@ fn one<T>(items: Vec<Given<String>>, parse: fn(&str) -> Result<T, String>) -> Re
         (Some(only), 1) => Ok(only),
         _ => Err((None, "wants exactly one value".to_owned())),
     }
+}
+
+/// A list as the one text with commas that flags and variables give.
+fn listed(items: Vec<Given<String>>) -> Vec<Given<String>> {
+    let joined = |mut all: Given<String>, item: Given<String>| {
+        all.value = format!("{},{}", all.value, item.value);
+        all
+    };
+    items.into_iter().reduce(joined).into_iter().collect()
 }
 
 fn several<T>(

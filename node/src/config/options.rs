@@ -7,6 +7,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args};
 use ipnet::IpNet;
 use meshnode_crypto::Name;
+use meshnode_dataplane::Offloads;
 
 use super::origin::{Key, Origin};
 use super::settings::{DEFAULT_CONFIG, Given, Layer};
@@ -61,6 +62,9 @@ pub struct NodeOptions {
     /// How many cores carry packets, 1 to 8 [default: 1]
     #[arg(long, value_name = "N", env = "MESHNODE_LANES", hide_env = true, value_parser = value::lanes)]
     pub lanes: Option<u8>,
+    /// Which offloads to use where the kernel has them: tso, uso, merge, gso, gro; all; none [default: all]
+    #[arg(long, value_name = "NAMES", env = "MESHNODE_OFFLOAD", hide_env = true, value_parser = value::offload)]
+    pub offload: Option<Offloads>,
     /// Where `wg` looks for sockets [default: /var/run/wireguard]
     #[arg(long, value_name = "DIR", env = "MESHNODE_UAPI_DIR", hide = true, value_parser = value::path)]
     pub uapi_dir: Option<PathBuf>,
@@ -123,6 +127,7 @@ fn fill(layer: &mut Layer, node: &NodeOptions, matches: &ArgMatches) {
     );
     layer.mtu = given(&node.mtu, Key::Mtu, matches);
     layer.lanes = given(&node.lanes, Key::Lanes, matches);
+    layer.offload = given(&node.offload, Key::Offload, matches);
     layer.uapi_dir = given(&node.uapi_dir, Key::UapiDir, matches);
 }
 

@@ -17,13 +17,14 @@ pub enum Key {
     Metrics,
     Mtu,
     Lanes,
+    Offload,
     Log,
     UapiDir,
 }
 
 impl Key {
     /// All of them, in the order of the reference.
-    pub const ALL: [Key; 13] = [
+    pub const ALL: [Key; 14] = [
         Key::StateDir,
         Key::Socket,
         Key::Interface,
@@ -35,6 +36,7 @@ impl Key {
         Key::Metrics,
         Key::Mtu,
         Key::Lanes,
+        Key::Offload,
         Key::Log,
         Key::UapiDir,
     ];
@@ -53,6 +55,7 @@ impl Key {
             Key::Metrics => "metrics",
             Key::Mtu => "mtu",
             Key::Lanes => "lanes",
+            Key::Offload => "offload",
             Key::Log => "log",
             Key::UapiDir => "uapi_dir",
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use meshnode_crypto::Name;
+use meshnode_dataplane::Offloads;
 
 use super::error::ConfigError;
 use super::file;
@@ -46,6 +47,7 @@ pub struct Layer {
     pub metrics: Option<Given<Option<SocketAddr>>>,
     pub mtu: Option<Given<u16>>,
     pub lanes: Option<Given<u8>>,
+    pub offload: Option<Given<Offloads>>,
     pub log: Option<Given<String>>,
     pub uapi_dir: Option<Given<PathBuf>>,
 }
@@ -77,6 +79,8 @@ pub struct Settings {
     pub mtu: Option<u16>,
     /// How many lanes, 1 to 8.
     pub lanes: u8,
+    /// Which offloads to use where the kernel has them.
+    pub offload: Offloads,
     /// The log filter.
     pub log: String,
     /// Where the WireGuard UAPI socket is made.
@@ -147,6 +151,7 @@ impl Settings {
             (Key::Metrics, self.metrics != next.metrics),
             (Key::Mtu, self.mtu != next.mtu),
             (Key::Lanes, self.lanes != next.lanes),
+            (Key::Offload, self.offload != next.offload),
             (Key::Log, self.log != next.log),
             (Key::UapiDir, self.uapi_dir != next.uapi_dir),
         ];
@@ -190,6 +195,7 @@ impl Settings {
             accept: values(&layer.accept),
             metrics: chosen(&layer.metrics).unwrap_or_else(|| Some(DEFAULT_METRICS.into())),
             mtu: chosen(&layer.mtu),
+            offload: chosen(&layer.offload).unwrap_or_default(),
             lanes: chosen(&layer.lanes).unwrap_or(1),
             log: chosen(&layer.log).unwrap_or_else(|| "info".to_owned()),
             uapi_dir: chosen(&layer.uapi_dir).unwrap_or_else(|| DEFAULT_UAPI_DIR.into()),
@@ -214,6 +220,7 @@ fn over(upper: Layer, lower: Layer) -> Layer {
         metrics: upper.metrics.or(lower.metrics),
         mtu: upper.mtu.or(lower.mtu),
         lanes: upper.lanes.or(lower.lanes),
+        offload: upper.offload.or(lower.offload),
         log: upper.log.or(lower.log),
         uapi_dir: upper.uapi_dir.or(lower.uapi_dir),
     }

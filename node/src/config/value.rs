@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 use meshnode_crypto::Name;
+use meshnode_dataplane::{Offloads, UnknownOffload};
 
 /// The port that everything uses unless told otherwise.
 pub const DEFAULT_PORT: u16 = 51820;
@@ -144,6 +145,12 @@ pub fn lanes(text: &str) -> Result<u8, String> {
         Ok(lanes @ 1..=8) => Ok(lanes),
         _ => Err(format!("`{text}` is no number of lanes: write 1 to 8")),
     }
+}
+
+/// Which offloads to use: names with commas between, `all` or `none`.
+pub fn offload(text: &str) -> Result<Offloads, String> {
+    text.parse()
+        .map_err(|unknown: UnknownOffload| unknown.to_string())
 }
 
 /// What to log: a level, or directives such as `info,meshnode_membership=debug`.

@@ -112,6 +112,7 @@ impl Core {
         next.listen.clone_from(&old.listen);
         next.uapi_dir.clone_from(&old.uapi_dir);
         (next.metrics, next.mtu, next.lanes) = (old.metrics, old.mtu, old.lanes);
+        next.offload = old.offload;
         self.settings = Arc::new(next);
         tracing::info!("configuration reloaded");
         Ok(ReloadAnswer {

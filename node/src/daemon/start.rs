@@ -132,6 +132,7 @@ fn start_dataplane(settings: &Settings) -> anyhow::Result<Dataplane> {
         listen: settings.listen.clone(),
         mark: MARK,
         lanes: settings.lanes,
+        offloads: settings.offload,
     };
     Ok(Dataplane::start(config)?)
 }

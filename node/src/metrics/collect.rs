@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use meshnode_dataplane::stats::RTT_BOUNDS_US;
-use meshnode_dataplane::{DropReason, PeerState, PeerStats, Stats};
+use meshnode_dataplane::{DropReason, Offload, PeerState, PeerStats, Stats};
 use meshnode_membership::api::MembershipStats;
 use prometheus::proto::MetricFamily;
 
@@ -57,6 +57,16 @@ fn node(input: &Input<'_>) -> Vec<Family> {
             input.stats.dropped(*reason) as f64,
         );
     }
+    let mut active = Family::gauge("meshnode_offload_active", "1 while the offload is at work.");
+    let mut refused = Family::counter(
+        "meshnode_offload_refused_total",
+        "Times that an offload was refused or found to corrupt, each followed by a while without.",
+    );
+    for offload in Offload::ALL {
+        let (labels, stats) = ([("offload", offload.as_str())], &input.stats.offloads);
+        active.add(&labels, f64::from(u8::from(stats.active.contains(offload))));
+        refused.add(&labels, stats.refused[offload as usize] as f64);
+    }
     let mut repairs = Family::counter(
         "meshnode_kernel_repairs_total",
         "Times that changes by other programs were repaired.",
@@ -73,6 +83,8 @@ fn node(input: &Input<'_>) -> Vec<Family> {
         routes,
         changes,
         dropped,
+        active,
+        refused,
         repairs,
         refusals,
         grant(input),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meshnode_crypto::UnixMillis;
-use meshnode_dataplane::{DropReason, PeerState, PeerStats, Stats};
+use meshnode_dataplane::{DropReason, Offload, Offloads, PeerState, PeerStats, Stats};
 use meshnode_membership::api::MembershipStats;
 use prometheus::{Encoder, TextEncoder};
 
@@ -78,6 +78,8 @@ fn measured() -> Stats {
     peer.rtt_histogram.sum_us = 4_000;
     stats.peers.insert(*node(2, &[]).id.as_bytes(), peer);
     stats.drops[DropReason::ALL[0] as usize] = 9;
+    stats.offloads.active = Offloads::ALL.without(Offload::Gso);
+    stats.offloads.refused[Offload::Gso as usize] = 3;
     stats
 }
 
@@ -93,6 +95,9 @@ fn every_name_of_the_design_is_there() {
         "meshnode_peer_loss_ratio{peer=\"n2\",direction=\"out\"} 0.25",
         "meshnode_peer_path_info{peer=\"n2\",path=\"direct\"} 1",
         "meshnode_dropped_packets_total{reason=\"truncated\"} 9",
+        "meshnode_offload_active{offload=\"gso\"} 0",
+        "meshnode_offload_active{offload=\"merge\"} 1",
+        "meshnode_offload_refused_total{offload=\"gso\"} 3",
         "meshnode_routes{state=\"active\"} 1",
         "meshnode_route_changes_total{reason=\"announced\"} 3",
         "meshnode_gossip_digest_bytes 53",

@@ -23,6 +23,7 @@ fn every_key_is_read() {
         metrics = "none"
         mtu = 1400
         lanes = 2
+        offload = ["tso", "gso"]
         log = "debug"
         uapi-dir = "/u"
     "#;
@@ -31,7 +32,8 @@ fn every_key_is_read() {
     assert_eq!(layer.cidr[1].origin.to_string(), "m.toml:8");
     assert_eq!(layer.metrics.unwrap().value, None);
     assert_eq!(layer.mtu.unwrap().value, 1400);
-    assert_eq!(layer.uapi_dir.unwrap().origin.to_string(), "m.toml:14");
+    assert_eq!(layer.offload.unwrap().value.to_string(), "tso,gso");
+    assert_eq!(layer.uapi_dir.unwrap().origin.to_string(), "m.toml:15");
 }
 
 #[test]
@@ -94,6 +96,7 @@ fn wrong_types_name_the_line() {
         "m.toml:1: `listen`: wants at least one address"
     );
     assert!(refusal("mtu = 99999999999999999999999").starts_with("m.toml:1: "));
+    assert!(refusal("offload = ['tso', 'lro']").contains("`lro` is no offload"));
     assert!(refusal("lanes = -1").contains("write 1 to 8"));
 }
 
