@@ -18,8 +18,10 @@ mod desired;
 mod features;
 mod metrics;
 mod output;
+mod private_socket;
 mod state;
 mod supervise;
+mod uapi_requests;
 mod uapi_socket;
 
 use std::process::ExitCode;

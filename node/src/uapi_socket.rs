@@ -1,7 +1,6 @@
 //! The socket that `wg show` asks: WireGuard's cross-platform configuration protocol.
 //!
-//! A request is lines up to an empty one; several may follow each other on one connection. Reading
-//! is answered; what should be comes from the mesh, so setting is not.
+//! Reading is answered, without secrets; what should be comes from the mesh, so setting is not.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,13 +9,13 @@ use std::time::Duration;
 use anyhow::Context;
 use meshnode_dataplane::uapi::{self, DeviceView, PeerView, Request};
 use meshnode_dataplane::{Peer, Stats};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
 use crate::adapt::netlink::MARK;
-use crate::api::server;
 use crate::daemon::node::{Node, wall_now};
+use crate::private_socket;
+use crate::uapi_requests::Conversation;
 
 /// Longest request, in bytes: one that sets a thousand peers is longer, but setting is refused anyhow.
 const MAX_REQUEST: u64 = 64 << 10;
@@ -29,13 +28,13 @@ const IDLE: Duration = Duration::from_secs(30);
 pub fn bind(directory: &Path, interface: &str) -> anyhow::Result<UnixListener> {
     let path = path(directory, interface);
     std::fs::create_dir_all(directory)
-        .and_then(|()| server::private_socket(&path))
+        .and_then(|()| private_socket::bind(&path))
         .with_context(|| format!("cannot make the socket {}", path.display()))
 }
 
 /// Removes it at the end.
 pub fn unbind(directory: &Path, interface: &str) {
-    server::unbind(&path(directory, interface));
+    private_socket::unbind(&path(directory, interface));
 }
 
 fn path(directory: &Path, interface: &str) -> PathBuf {
@@ -61,27 +60,11 @@ pub async fn serve(listener: UnixListener, node: Arc<Node>) -> anyhow::Result<()
 }
 
 async fn converse(stream: UnixStream, node: &Node) -> std::io::Result<()> {
-    let (read, mut write) = stream.into_split();
-    let mut lines = BufReader::new(read.take(MAX_REQUEST));
-    while let Some(request) = next_request(&mut lines).await? {
-        write.write_all(answer(&request, node).as_bytes()).await?;
-        lines.get_mut().set_limit(MAX_REQUEST);
+    let mut conversation = Conversation::new(stream, MAX_REQUEST);
+    while let Some(request) = conversation.next().await? {
+        conversation.answer(&answer(&request, node)).await?;
     }
     Ok(())
-}
-
-/// The lines up to an empty one; `None` at the end of the connection.
-async fn next_request(lines: &mut (impl tokio::io::AsyncBufRead + Unpin)) -> std::io::Result<Option<String>> {
-    let mut request = String::new();
-    loop {
-        let before = request.len();
-        if lines.read_line(&mut request).await? == 0 {
-            return Ok(None);
-        }
-        if request[before..].trim_end_matches(['\r', '\n']).is_empty() {
-            return Ok(Some(request));
-        }
-    }
 }
 
 fn answer(request: &str, node: &Node) -> String {
@@ -111,6 +94,7 @@ fn device(listen_port: u16, peers: &[Peer], stats: &Stats, since_1970: Duration)
         let measured = stats.peers.get(&peer.id).cloned().unwrap_or_default();
         Some(PeerView {
             public_key: *peer.lanes.first()?,
+            preshared_key: None,
             endpoint: measured.endpoint,
             last_handshake: measured.last_handshake.map(|ago| since_1970.saturating_sub(ago)),
             rx_bytes: measured.rx_bytes,
@@ -122,6 +106,7 @@ fn device(listen_port: u16, peers: &[Peer], stats: &Stats, since_1970: Duration)
         })
     };
     DeviceView {
+        private_key: None,
         listen_port,
         fwmark: MARK,
         peers: peers.iter().filter_map(view).collect(),
@@ -131,20 +116,6 @@ fn device(listen_port: u16, peers: &[Peer], stats: &Stats, since_1970: Duration)
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn requests_end_at_an_empty_line_and_may_follow_each_other() {
-        let mut input = BufReader::new(&b"get=1\n\nset=1\nlisten_port=1\n\nget=1\n"[..]);
-        assert_eq!(
-            next_request(&mut input).await.unwrap().as_deref(),
-            Some("get=1\n\n")
-        );
-        assert_eq!(
-            next_request(&mut input).await.unwrap().as_deref(),
-            Some("set=1\nlisten_port=1\n\n")
-        );
-        assert_eq!(next_request(&mut input).await.unwrap(), None);
-    }
 
     #[tokio::test]
     async fn the_socket_is_private() {

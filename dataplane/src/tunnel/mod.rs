@@ -23,6 +23,7 @@ use boringtun::x25519::{PublicKey, StaticSecret};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
+use zeroize::Zeroizing;
 
 /// Bytes that sealing adds to a packet.
 pub const OVERHEAD: usize = 32;
@@ -294,6 +295,14 @@ fn rejected_data(error: &WireGuardError) -> Rejected {
         WireGuardError::NoCurrentSession | WireGuardError::WrongIndex => Rejected::NoSession,
         _ => Rejected::Unauthentic,
     }
+}
+
+/// A private key as X25519 uses it (RFC 7748 §5), with its public key.
+pub fn secret(mut private: Zeroizing<[u8; 32]>) -> LaneSecret {
+    private[0] &= 0xf8;
+    private[31] = (private[31] & 0x7f) | 0x40;
+    let public = *PublicKey::from(&StaticSecret::from(*private)).as_bytes();
+    LaneSecret { private, public }
 }
 
 /// The receiver index of a response, cookie or data packet that the demultiplexer let through.

@@ -1,7 +1,5 @@
 //! The node's end of the local API: a Unix socket that only root and the node's own user may use.
 
-use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,6 +15,7 @@ use tokio::net::{UnixListener, UnixStream};
 use super::handlers;
 use super::refuse::Refuse;
 use crate::daemon::node::Node;
+use crate::private_socket;
 
 /// Largest request: a list of prefixes, no more.
 const MAX_BODY: usize = 64 << 10;
@@ -32,36 +31,7 @@ pub fn bind(path: &Path) -> anyhow::Result<UnixListener> {
             path.display()
         );
     }
-    private_socket(path).with_context(|| format!("cannot make the socket {}", path.display()))
-}
-
-/// Nobody can connect between making and protecting it: it is made under a name of our own first.
-pub fn private_socket(path: &Path) -> io::Result<UnixListener> {
-    let name = path
-        .file_name()
-        .ok_or(io::ErrorKind::InvalidInput)?
-        .to_string_lossy()
-        .into_owned();
-    let fresh = path.with_file_name(format!(".{name}.{}", std::process::id()));
-    remove(&fresh)?;
-    let listener = UnixListener::bind(&fresh)?;
-    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o600))?;
-    std::fs::rename(&fresh, path)?;
-    Ok(listener)
-}
-
-/// Removes the socket at the end.
-pub fn unbind(path: &Path) {
-    if let Err(error) = remove(path) {
-        tracing::warn!(%error, "cannot remove the socket {}", path.display());
-    }
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    private_socket::bind(path).with_context(|| format!("cannot make the socket {}", path.display()))
 }
 
 /// Answers until aborted.
@@ -108,9 +78,11 @@ async fn only_owner(ConnectInfo(caller): ConnectInfo<Caller>, request: Request, 
 mod tests {
     use super::*;
     use crate::api::client::{ApiError, Client};
+    use crate::private_socket::unbind;
     use axum::Json;
     use axum::http::StatusCode;
     use axum::routing::post;
+    use std::os::unix::fs::PermissionsExt;
 
     async fn echo(Json(text): Json<String>) -> Json<usize> {
         Json(text.len())

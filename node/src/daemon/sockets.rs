@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, UnixListener};
 use super::node::Node;
 use crate::config::Settings;
 use crate::supervise::Supervisor;
-use crate::{api, metrics, uapi_socket};
+use crate::{api, metrics, private_socket, uapi_socket};
 
 /// Bound, not yet served.
 pub struct Sockets {
@@ -66,7 +66,7 @@ impl Sockets {
 
 impl Drop for SocketFiles {
     fn drop(&mut self) {
-        api::server::unbind(&self.api);
+        private_socket::unbind(&self.api);
         if let Some((directory, interface)) = &self.uapi {
             uapi_socket::unbind(directory, interface);
         }
