@@ -34,19 +34,10 @@ pub(crate) fn build_demo() -> Result<(), String> {
 }
 
 /// What measures and what is measured are release binaries.
-pub(crate) fn build_release(tool: &str) -> Result<(), String> {
-    cargo(&[
-        "build",
-        "--release",
-        "-p",
-        "meshnode",
-        "-p",
-        "meshnode-tests",
-        "--bin",
-        "meshnode",
-        "--bin",
-        tool,
-    ])
+pub(crate) fn build_release(programs: &[&str]) -> Result<(), String> {
+    let mut words = vec!["build", "--release", "-p", "meshnode", "-p", "meshnode-tests"];
+    words.extend(programs.iter().flat_map(|program| ["--bin", program]));
+    cargo(&words)
 }
 
 /// Replaces this process by a built program, so that signals from the terminal reach it alone and

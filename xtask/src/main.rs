@@ -27,6 +27,7 @@ cargo xtask <task>
   test STAGE..    only those stages (see `cargo xtask test --list`)
   bench           meshnode and other userspace WireGuards in turn, written to docs/benchmarks/
   bench TASK      latency, policer, soak: one question each (see `cargo xtask bench --help`)
+  bench engine    nanoseconds per packet of the engine alone, without a network
   measure [N..]   time to join, memory, processor and gossip of idle meshes of N nodes (3 and 20)
   setup           install the Debian packages of all tasks, nothing else
   sweep           remove what killed demos and tests left behind
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["demo", rest @ ..] => demo(rest),
         ["test", rest @ ..] => stages::run(rest),
+        ["bench", "engine", rest @ ..] => engine(rest),
         ["bench", rest @ ..] => bench(rest),
         ["measure", rest @ ..] => measure(rest),
         ["setup"] => packages::install(Purpose::Everything),
@@ -70,14 +72,29 @@ fn demo(arguments: &[&str]) -> Result<(), String> {
 fn bench(arguments: &[&str]) -> Result<(), String> {
     packages::install(Purpose::Bench)?;
     cargo::step("building the release binary");
-    cargo::build_release("bench")?;
+    cargo::build_release(&["meshnode", "meshnode-wg", "bench"])?;
     Err(cargo::become_program("bench", "release", arguments))
+}
+
+/// The pure engine has no network and needs no package.
+fn engine(filters: &[&str]) -> Result<(), String> {
+    let mut words = vec![
+        "bench",
+        "--quiet",
+        "-p",
+        "meshnode-dataplane",
+        "--bench",
+        "engine",
+        "--",
+    ];
+    words.extend(filters);
+    cargo::cargo(&words)
 }
 
 fn measure(arguments: &[&str]) -> Result<(), String> {
     packages::install(Purpose::Demo)?;
     cargo::step("building the release binary");
-    cargo::build_release("measure")?;
+    cargo::build_release(&["meshnode", "measure"])?;
     Err(cargo::become_program("measure", "release", arguments))
 }
 
