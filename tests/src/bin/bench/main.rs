@@ -12,7 +12,7 @@
 //! | `pair` | two hosts, a cable, a tunnel |
 //! | `contender/` | what makes the tunnel, how it is installed and started |
 //! | `measure/` | one file per kind of measurement |
-//! | `matrix`, `latency`, `policer`, `soak` | the tasks, one file each |
+//! | `matrix`, `latency`, `policer`, `scale`, `soak` | the tasks, one file each |
 //! | `report/` | a page, JSON, a chart |
 //! | `statistics` | medians, percentiles, spread |
 
@@ -30,6 +30,7 @@ mod measure;
 mod pair;
 mod policer;
 mod report;
+mod scale;
 mod soak;
 mod statistics;
 
@@ -57,6 +58,8 @@ enum Task {
     Latency(latency::Options),
     /// Lanes against a network that polices each flow
     Policer(policer::Options),
+    /// Memory, time and throughput with many peers and many prefixes
+    Scale(scale::Options),
     /// Minutes at full rate, across rekeys: the longest gap, and reordering
     Soak(soak::Options),
 }
@@ -76,6 +79,7 @@ fn run(cli: Cli) -> Result<()> {
         None => matrix::run(&cli.matrix),
         Some(Task::Latency(options)) => latency::run(&options),
         Some(Task::Policer(options)) => policer::run(&options),
+        Some(Task::Scale(options)) => scale::run(&options),
         Some(Task::Soak(options)) => soak::run(&options),
     }
 }

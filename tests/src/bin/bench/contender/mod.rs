@@ -95,7 +95,7 @@ impl Selection {
     }
 
     /// Finds or installs what was selected; what cannot be had is absent, with the reason.
-    fn resolve(&self) -> Result<(Vec<Contender>, Vec<Absent>)> {
+    pub(crate) fn resolve(&self) -> Result<(Vec<Contender>, Vec<Absent>)> {
         for name in &self.contenders {
             let given = self.others.iter().any(|(other, _)| other == name);
             ensure!(
@@ -165,6 +165,14 @@ impl Contender {
             version: mesh::version()?,
             kind: Kind::Mesh(owned.collect()),
         })
+    }
+
+    /// How it is started, if it is a plain WireGuard device.
+    pub(crate) fn device(&self) -> Option<&Device> {
+        match &self.kind {
+            Kind::Device(device) => Some(device),
+            Kind::NoTunnel | Kind::Mesh(_) => None,
+        }
     }
 
     /// A pair of hosts joined by this contender, after its first packet.
