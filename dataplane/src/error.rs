@@ -65,11 +65,14 @@ pub enum StartError {
     /// More addresses than a lane can watch.
     #[error("{0} addresses to listen on are too many: give at most 62 with --listen")]
     TooManyAddresses(usize),
+    /// There is no port so high for a lane.
+    #[error("no ports above {0} are left for more lanes: choose a lower one with --listen")]
+    NoPortAbove(SocketAddr),
     /// A lane could not be made.
     #[error("cannot start a lane: {0}: is the process out of descriptors or threads?")]
     Lane(#[source] io::Error),
-    /// More lanes than this version runs.
-    #[error("{0} lanes asked for, this version runs exactly 1")]
+    /// No lane, or more than a record names.
+    #[error("{0} lanes cannot be: give 1 to 8 with --lanes")]
     Lanes(u8),
 }
 

@@ -31,6 +31,16 @@ pub enum DataplaneEvent {
         /// Where it is.
         to: SocketAddr,
     },
+    /// Nothing comes from the peer in this lane, which is not lane 0: its packets go by lane 0, and the lane is tried again
+    /// now and then.
+    LaneSilent {
+        /// Which one.
+        lane: u8,
+        /// Who.
+        peer: PeerId,
+        /// Where it should answer.
+        at: SocketAddr,
+    },
     /// This host stalled: what the peers seemed to miss in that time is not held against them.
     LocalStall {
         /// How late the lane was.

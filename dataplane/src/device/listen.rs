@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 
+use super::lanes::LaneHandle;
 use super::{Dataplane, PATIENCE};
 use crate::error::StartError;
 use crate::lane::command::Command;
@@ -32,21 +33,26 @@ impl Dataplane {
 
     /// Changes the mark of the sockets (SO_MARK); 0 for none.
     pub fn set_mark(&self, mark: u32) -> Result<(), StartError> {
-        self.underlay.load().set_mark(mark)
+        self.first()?.underlay.load().set_mark(mark)
+    }
+
+    /// The lane of a data plane that has only one.
+    fn first(&self) -> Result<&LaneHandle, StartError> {
+        self.lanes.first().ok_or(StartError::Stopped)
     }
 
     /// When this returns, the old sockets are closed: their port can be taken again.
     fn exchange(&self, underlay: Underlay) -> Result<(), StartError> {
         let underlay = Arc::new(underlay);
         let (done_in, done) = sync_channel(0);
-        self.lane
-            .commander
+        let lane = self.first()?;
+        lane.commander
             .send(Command::Listen(Arc::clone(&underlay), done_in))
             .map_err(|_| StartError::Stopped)?;
         if done.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
             tracing::warn!("the lane does not let go of its sockets");
         }
-        self.underlay.store(underlay);
+        lane.underlay.store(underlay);
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ use super::command::Waker;
 use super::counters::LaneCounters;
 use super::engine::LaneEngine;
 use super::write::TunWriter;
-use crate::batch::{Datagram, SendBatch};
+use crate::batch::{Datagram, SendBatch, WriteBatch};
 use crate::demux::{Class, classify};
 use crate::drop::DropReason;
 use crate::interface::TunQueue;
@@ -69,7 +69,8 @@ pub(crate) struct LaneIo {
     epoll: OwnedFd,
     waker: Arc<Waker>,
     underlay: Arc<Underlay>,
-    feeder: PortFeeder,
+    /// QUIC's queues: lane 0 has them, other lanes' ports carry no QUIC.
+    feeder: Option<PortFeeder>,
     tun: Option<TunQueue>,
     frame: Vec<u8>,
     receive: ReceiveBatch,
@@ -77,13 +78,13 @@ pub(crate) struct LaneIo {
     write: TunWriter,
     /// Whether the last turn read more than one frame from the TUN.
     burst: bool,
-    counters: Arc<LaneCounters>,
+    pub(crate) counters: Arc<LaneCounters>,
 }
 
 impl LaneIo {
     pub(crate) fn new(
         underlay: Arc<Underlay>,
-        feeder: PortFeeder,
+        feeder: Option<PortFeeder>,
         waker: Arc<Waker>,
         counters: Arc<LaneCounters>,
         offloads: Offloads,
@@ -104,6 +105,11 @@ impl LaneIo {
             burst: false,
             counters,
         })
+    }
+
+    /// What the engine fills.
+    pub(crate) fn batches(&mut self) -> (&mut SendBatch, &mut WriteBatch) {
+        (&mut self.send, &mut self.write.batch)
     }
 
     /// Waits until something is ready, or for `timeout`.
@@ -236,11 +242,10 @@ impl LaneIo {
                         &mut self.send,
                     );
                 }
-                Class::Quic => {
-                    self.feeder
-                        .feed(&datagram, table.is_member_address(datagram.source.ip()), now)
+                Class::Quic if let Some(feeder) = &mut self.feeder => {
+                    feeder.feed(&datagram, table.is_member_address(datagram.source.ip()), now);
                 }
-                Class::Garbage => self.counters.drops.count(DropReason::Garbage),
+                Class::Quic | Class::Garbage => self.counters.drops.count(DropReason::Garbage),
             }
             // What was just opened is still in the cache.
             if self.write.batch.bytes() >= FLUSH_AT {

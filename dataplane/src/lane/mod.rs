@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Nothing is locked on the packet path: tables come as snapshots between two batches, commands over
-//! a bounded queue, and events leave over another. This file and [`io`] are the shell; the engine is pure.
+//! a bounded queue, and events leave over another; [`link`] ties the lanes of a node together. This file and [`io`] are
+//! the shell; the engine is pure.
 
 pub(crate) mod command;
 pub mod counters;
@@ -18,11 +19,13 @@ mod handshakes;
 mod inbound;
 mod inbox;
 mod io;
+pub(crate) mod link;
 mod liveness;
 mod outbound;
 mod peer;
 mod pings;
 mod reconcile;
+mod report;
 mod timers;
 mod tunnels;
 mod write;
@@ -39,8 +42,9 @@ use tokio::sync::mpsc;
 use crate::event::DataplaneEvent;
 use crate::table::CompiledTable;
 use command::Command;
-use engine::{EngineEvent, LaneEngine};
+use engine::LaneEngine;
 pub(crate) use io::{LaneIo, MAX_SOCKETS};
+use link::Link;
 use pings::Pings;
 
 /// How often what a socket refused is tried again.
@@ -48,11 +52,13 @@ const RESTORE: Duration = Duration::from_secs(60);
 
 /// What a lane is made of.
 pub(crate) struct Lane {
+    pub(crate) index: u8,
     pub(crate) engine: LaneEngine,
     pub(crate) io: LaneIo,
     pub(crate) tables: Arc<ArcSwap<CompiledTable>>,
     pub(crate) commands: Receiver<Command>,
     pub(crate) events: mpsc::Sender<DataplaneEvent>,
+    pub(crate) link: Link,
     pub(crate) table: Arc<CompiledTable>,
     pub(crate) pings: Pings,
 }
@@ -66,8 +72,12 @@ impl Lane {
             let ready = self.io.wait(self.patience(now))?;
             let now = clock();
             self.take_table(now);
-            if ready.command && self.handle_commands(now)?.is_break() {
-                return Ok(());
+            if ready.command {
+                if self.handle_commands(now)?.is_break() {
+                    return Ok(());
+                }
+                let (send, write) = self.io.batches();
+                self.link.take(&mut self.engine, now, send, write);
             }
             for socket in ready.sockets() {
                 self.io.receive(socket, &self.table, &mut self.engine, now);
@@ -75,7 +85,7 @@ impl Lane {
             let answered = self.io.deliver();
             if (ready.tun || answered) && self.io.read_tun(&mut self.engine, now).is_err() {
                 self.io.detach();
-                self.tell(DataplaneEvent::TunGone);
+                self.tell_tun_gone();
             }
             if self.engine.poll_timeout().is_some_and(|(due, _)| due <= now) {
                 self.engine.handle_timeout(now, &mut self.io.send);
@@ -84,6 +94,7 @@ impl Lane {
                 self.io.restore_offload();
                 restored = now;
             }
+            self.link.hand_over(&mut self.engine, &self.io.counters.drops);
             self.io.flush();
             self.report();
         }
@@ -121,30 +132,6 @@ impl Lane {
         if !Arc::ptr_eq(&newest, &self.table) {
             self.table = Arc::clone(&newest);
             self.engine.handle_table(Arc::clone(&newest), now);
-        }
-    }
-
-    /// Passes on what the engine noticed.
-    fn report(&mut self) {
-        while let Some(event) = self.engine.poll_event() {
-            match event {
-                EngineEvent::Pong { id, rtt } => self.pings.handle_pong(id, rtt),
-                EngineEvent::PeerUp { peer } => self.tell(DataplaneEvent::PeerUp { peer }),
-                EngineEvent::PeerDown { peer, reason } => {
-                    self.tell(DataplaneEvent::PeerDown { peer, reason })
-                }
-                EngineEvent::EndpointMoved { peer, from, to } => {
-                    self.tell(DataplaneEvent::EndpointMoved { peer, from, to });
-                }
-                EngineEvent::LocalStall { late } => self.tell(DataplaneEvent::LocalStall { late }),
-                EngineEvent::Active { .. } | EngineEvent::LaneSilent { .. } => {}
-            }
-        }
-    }
-
-    fn tell(&self, event: DataplaneEvent) {
-        if let Err(error) = self.events.try_send(event) {
-            tracing::debug!(%error, "an event found no reader");
         }
     }
 }

@@ -106,6 +106,38 @@ fn second_node_on_one_port_is_told_of_the_first() {
     assert_eq!(holder.pid, std::process::id());
 }
 
+#[tokio::test]
+async fn lanes_have_the_ports_above_and_end_before_one_that_is_taken() {
+    let base = started().listen_addrs()[0];
+    let at = |lane: u16| SocketAddr::new(base.ip(), base.port() + lane);
+    let _taken = UdpSocket::bind(at(2)).unwrap();
+    let dataplane = Dataplane::start(DataplaneConfig {
+        listen: vec![base],
+        mark: 0,
+        lanes: 4,
+        offloads: Offloads::default(),
+    })
+    .unwrap();
+    assert_eq!((dataplane.lanes(), dataplane.listen_addrs()), (2, vec![base]));
+    let ports: Vec<u16> = dataplane.stats().lanes.iter().map(|lane| lane.port).collect();
+    assert_eq!(ports, [at(0).port(), at(1).port()]);
+    assert!(dataplane.answers(PATIENCE).await);
+}
+
+#[test]
+fn no_lane_and_more_than_eight_are_refused() {
+    for lanes in [0, 9] {
+        let listen = vec!["127.0.0.1:0".parse().unwrap()];
+        let refused = Dataplane::start(DataplaneConfig {
+            listen,
+            mark: 0,
+            lanes,
+            offloads: Offloads::default(),
+        });
+        assert!(matches!(refused, Err(StartError::Lanes(n)) if n == lanes));
+    }
+}
+
 #[test]
 fn impossible_interface_name_is_refused() {
     let config = TunConfig {

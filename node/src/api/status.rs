@@ -4,12 +4,13 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use meshnode_crypto::{WgPublicKey, mesh_address};
+use meshnode_dataplane::stats::LaneStats;
 use meshnode_dataplane::{Offload, PeerStats, Stats};
 use meshnode_membership::view::NodeView;
 
 use super::types::{
-    ClientStatus, NodeStatus, OffloadStatus, PeerState, PeerStatus, Peers, RejectedRecord, RouteState,
-    RouteStatus, Status,
+    ClientStatus, LaneStatus, NodeStatus, OffloadStatus, PeerState, PeerStatus, Peers, RejectedRecord,
+    RouteState, RouteStatus, Status,
 };
 use crate::daemon::composed::Composed;
 use crate::daemon::node::{Node, wall_now};
@@ -107,6 +108,19 @@ fn own(node: &Node, composed: &Composed, stats: &Stats) -> NodeStatus {
         grant_expires_ms: composed.view.own.as_ref().map(|own| own.grant_not_after.0),
         metrics: composed.settings.metrics,
         offloads: offloads(composed, stats),
+        lanes: stats.lanes.iter().map(lane).collect(),
+    }
+}
+
+fn lane(lane: &LaneStats) -> LaneStatus {
+    LaneStatus {
+        lane: lane.lane,
+        port: lane.port,
+        tx_bytes: lane.tx_bytes,
+        rx_bytes: lane.rx_bytes,
+        tx_packets: lane.tx_packets,
+        rx_packets: lane.rx_packets,
+        handed_off: lane.handed_off,
     }
 }
 

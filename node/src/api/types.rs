@@ -56,6 +56,9 @@ pub struct NodeStatus {
     /// The offloads and how they do.
     #[serde(default)]
     pub offloads: Vec<OffloadStatus>,
+    /// Its lanes, lane 0 first.
+    #[serde(default)]
+    pub lanes: Vec<LaneStatus>,
 }
 
 /// One offload.
@@ -69,6 +72,25 @@ pub struct OffloadStatus {
     pub active: bool,
     /// How often the kernel refused it, or it was switched off because it corrupted.
     pub refused: u64,
+}
+
+/// One lane: a core, a UDP port, a tunnel to each busy peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaneStatus {
+    /// Which one.
+    pub lane: u8,
+    /// Its UDP port.
+    pub port: u16,
+    /// Sent in tunnels of this lane.
+    pub tx_bytes: u64,
+    /// Received in tunnels of this lane.
+    pub rx_bytes: u64,
+    /// Sent in tunnels of this lane.
+    pub tx_packets: u64,
+    /// Received in tunnels of this lane.
+    pub rx_packets: u64,
+    /// Given to lane 0, because this lane has no tunnel to the peer.
+    pub handed_off: u64,
 }
 
 /// Whether packets can go to a peer.

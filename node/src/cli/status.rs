@@ -3,7 +3,7 @@
 use clap::Args;
 use ipnet::IpNet;
 
-use crate::api::types::{ClientStatus, NodeStatus, RouteState, Status};
+use crate::api::types::{ClientStatus, LaneStatus, NodeStatus, RouteState, Status};
 use crate::output::style::{Paint, Style};
 use crate::output::table::{Listing, dash_if_empty, plain};
 use crate::output::{Failure, duration, size};
@@ -92,7 +92,7 @@ fn head(status: &Status, style: Style) -> String {
     let line =
         |label: &str, text: String| format!("{} {text}", style.paint(Paint::Dim, format_args!("{label:<8}")));
     let name = style.paint(Paint::Strong, &node.name);
-    let lines = [
+    let mut lines = vec![
         line(
             "node",
             format!(
@@ -107,6 +107,9 @@ fn head(status: &Status, style: Style) -> String {
         line("serves", dash_if_empty(joined(&node.cidrs))),
         line("listens", listens(node)),
     ];
+    if node.lanes.len() > 1 {
+        lines.push(line("lanes", lanes(node)));
+    }
     lines.join("\n")
 }
 
@@ -129,6 +132,16 @@ fn listens(node: &NodeStatus) -> String {
         true => listen.join(", "),
         false => format!("{}, reachable at {}", listen.join(", "), endpoints.join(", ")),
     }
+}
+
+/// How evenly the cores carry.
+fn lanes(node: &NodeStatus) -> String {
+    let both = |lane: &LaneStatus| size::bytes(lane.tx_bytes + lane.rx_bytes);
+    let each = node
+        .lanes
+        .iter()
+        .map(|lane| format!("{} on {}", both(lane), lane.port));
+    each.collect::<Vec<_>>().join(", ")
 }
 
 fn grant_warning(node: &NodeStatus, now_ms: u64) -> Option<String> {

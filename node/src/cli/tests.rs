@@ -4,7 +4,8 @@ use clap::CommandFactory;
 
 use super::Cli;
 use crate::api::types::{
-    ClientStatus, NodeStatus, PeerState, PeerStatus, Peers, RejectedRecord, RouteState, RouteStatus, Status,
+    ClientStatus, LaneStatus, NodeStatus, PeerState, PeerStatus, Peers, RejectedRecord, RouteState,
+    RouteStatus, Status,
 };
 use crate::output::style::Style;
 
@@ -31,6 +32,18 @@ fn peer(name: &str, state: PeerState) -> PeerStatus {
     }
 }
 
+fn lane(lane: u8, bytes: u64) -> LaneStatus {
+    LaneStatus {
+        lane,
+        port: 51820 + u16::from(lane),
+        tx_bytes: bytes,
+        rx_bytes: bytes / 2,
+        tx_packets: 2000,
+        rx_packets: 1000,
+        handed_off: 7,
+    }
+}
+
 fn status() -> Status {
     let route = |prefix: &str, via: &str, state, reason: Option<&str>| RouteStatus {
         prefix: prefix.parse().unwrap(),
@@ -53,6 +66,7 @@ fn status() -> Status {
             grant_expires_ms: Some(1_000_000_000),
             metrics: None,
             offloads: Vec::new(),
+            lanes: vec![lane(0, 3 << 20), lane(1, 2 << 20)],
         },
         peers: vec![peer("sz", PeerState::Up), peer("hk", PeerState::Connecting)],
         routes: vec![

@@ -59,7 +59,7 @@ pub struct NodeOptions {
     /// MTU of the mesh interface [default: what the paths carry]
     #[arg(long, value_name = "BYTES", env = "MESHNODE_MTU", hide_env = true, value_parser = value::mtu)]
     pub mtu: Option<u16>,
-    /// How many cores carry packets, 1 to 8 [default: 1]
+    /// How many cores carry packets, 1 to 8 [default: all, at most 8]
     #[arg(long, value_name = "N", env = "MESHNODE_LANES", hide_env = true, value_parser = value::lanes)]
     pub lanes: Option<u8>,
     /// Which offloads to use where the kernel has them: tso, uso, merge, gso, gro; all; none [default: all]

@@ -77,7 +77,7 @@ pub struct Settings {
     pub metrics: Option<SocketAddr>,
     /// MTU of the mesh interface; without one, the best that the paths carry.
     pub mtu: Option<u16>,
-    /// How many lanes, 1 to 8.
+    /// How many lanes, 1 to 8: one per core unless told.
     pub lanes: u8,
     /// Which offloads to use where the kernel has them.
     pub offload: Offloads,
@@ -196,7 +196,7 @@ impl Settings {
             metrics: chosen(&layer.metrics).unwrap_or_else(|| Some(DEFAULT_METRICS.into())),
             mtu: chosen(&layer.mtu),
             offload: chosen(&layer.offload).unwrap_or_default(),
-            lanes: chosen(&layer.lanes).unwrap_or(1),
+            lanes: chosen(&layer.lanes).unwrap_or_else(one_per_core),
             log: chosen(&layer.log).unwrap_or_else(|| "info".to_owned()),
             uapi_dir: chosen(&layer.uapi_dir).unwrap_or_else(|| DEFAULT_UAPI_DIR.into()),
             overrides,
@@ -224,6 +224,12 @@ fn over(upper: Layer, lower: Layer) -> Layer {
         log: upper.log.or(lower.log),
         uapi_dir: upper.uapi_dir.or(lower.uapi_dir),
     }
+}
+
+/// As many lanes as cores, at most eight: what a record can name.
+fn one_per_core() -> u8 {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    cores.min(8) as u8
 }
 
 fn first_given<T>(upper: Vec<T>, lower: Vec<T>) -> Vec<T> {

@@ -20,6 +20,15 @@ pub fn handle_dataplane(event: &DataplaneEvent, membership: &Membership, view: &
                 membership.confirm_endpoint(node, *to);
             }
         }
+        DataplaneEvent::LaneSilent { lane, peer, at } => {
+            tracing::info!(
+                peer = name(peer, view),
+                lane,
+                %at,
+                "nothing comes from there: its packets go by lane 0; is UDP port {} open on both sides?",
+                at.port()
+            );
+        }
         DataplaneEvent::LocalStall { late } => tracing::warn!(?late, "this host stalled"),
         DataplaneEvent::TunGone => anyhow::bail!("the TUN interface was deleted by somebody else"),
         DataplaneEvent::LaneDied { lane, cause } => anyhow::bail!("lane {lane} died: {cause}"),

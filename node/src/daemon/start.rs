@@ -63,7 +63,7 @@ pub async fn start(settings: Settings, state: StateDir, mode: StartMode) -> anyh
     let identity = state.identity()?;
     let (mesh, me) = (identity.mesh, identity.key.public_key());
     let chain = identity.chain.verify_at_any_time(&mesh)?;
-    let run_keys = keys::fresh(&state, &mesh, &me, settings.lanes, wall_now())?;
+    let run_keys = keys::fresh(&state, &mesh, &me, dataplane.lanes(), wall_now())?;
     let config = MembershipConfig {
         mesh,
         signing_key: identity.key,

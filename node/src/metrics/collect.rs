@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use meshnode_dataplane::stats::RTT_BOUNDS_US;
+use meshnode_dataplane::stats::{LaneStats, RTT_BOUNDS_US};
 use meshnode_dataplane::{DropReason, Offload, PeerState, PeerStats, Stats};
 use meshnode_membership::api::MembershipStats;
 use prometheus::proto::MetricFamily;
@@ -28,7 +28,11 @@ pub struct Input<'a> {
 
 /// All families of a node.
 pub fn families(input: &Input<'_>) -> Vec<MetricFamily> {
-    let all = node(input).into_iter().chain(peers(input)).chain(gossip(input));
+    let all = node(input)
+        .into_iter()
+        .chain(lanes(input))
+        .chain(peers(input))
+        .chain(gossip(input));
     all.filter_map(Family::finish).collect()
 }
 
@@ -89,6 +93,48 @@ fn node(input: &Input<'_>) -> Vec<Family> {
         refusals,
         grant(input),
     ]
+}
+
+/// Name, help, and the figure of one lane.
+type LaneFigure = (&'static str, &'static str, fn(&LaneStats) -> u64);
+
+const LANE_FIGURES: [LaneFigure; 5] = [
+    (
+        "meshnode_lane_transmit_bytes_total",
+        "Bytes sent in tunnels of the lane.",
+        |lane| lane.tx_bytes,
+    ),
+    (
+        "meshnode_lane_receive_bytes_total",
+        "Bytes received in tunnels of the lane.",
+        |lane| lane.rx_bytes,
+    ),
+    (
+        "meshnode_lane_transmit_packets_total",
+        "Packets sent in tunnels of the lane.",
+        |lane| lane.tx_packets,
+    ),
+    (
+        "meshnode_lane_receive_packets_total",
+        "Packets received in tunnels of the lane.",
+        |lane| lane.rx_packets,
+    ),
+    (
+        "meshnode_lane_handed_off_packets_total",
+        "Packets given to lane 0, for want of a tunnel in this lane.",
+        |lane| lane.handed_off,
+    ),
+];
+
+fn lanes(input: &Input<'_>) -> Vec<Family> {
+    let family = |(name, help, figure): LaneFigure| {
+        let mut family = Family::counter(name, help);
+        for lane in &input.stats.lanes {
+            family.add(&[("lane", &lane.lane.to_string())], figure(lane) as f64);
+        }
+        family
+    };
+    LANE_FIGURES.into_iter().map(family).collect()
 }
 
 fn members(input: &Input<'_>) -> Family {

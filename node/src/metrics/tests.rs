@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meshnode_crypto::UnixMillis;
+use meshnode_dataplane::stats::LaneStats;
 use meshnode_dataplane::{DropReason, Offload, Offloads, PeerState, PeerStats, Stats};
 use meshnode_membership::api::MembershipStats;
 use prometheus::{Encoder, TextEncoder};
@@ -80,6 +81,12 @@ fn measured() -> Stats {
     stats.drops[DropReason::ALL[0] as usize] = 9;
     stats.offloads.active = Offloads::ALL.without(Offload::Gso);
     stats.offloads.refused[Offload::Gso as usize] = 3;
+    stats.lanes.push(LaneStats {
+        lane: 1,
+        tx_bytes: 5,
+        handed_off: 3,
+        ..LaneStats::default()
+    });
     stats
 }
 
@@ -98,6 +105,8 @@ fn every_name_of_the_design_is_there() {
         "meshnode_offload_active{offload=\"gso\"} 0",
         "meshnode_offload_active{offload=\"merge\"} 1",
         "meshnode_offload_refused_total{offload=\"gso\"} 3",
+        "meshnode_lane_transmit_bytes_total{lane=\"1\"} 5",
+        "meshnode_lane_handed_off_packets_total{lane=\"1\"} 3",
         "meshnode_routes{state=\"active\"} 1",
         "meshnode_route_changes_total{reason=\"announced\"} 3",
         "meshnode_gossip_digest_bytes 53",
