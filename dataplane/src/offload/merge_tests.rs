@@ -102,6 +102,9 @@ impl Host {
     }
 }
 
+#[path = "kernel_tests.rs"]
+mod kernel;
+
 /// Writes the flags of a TCP segment of IPv4 or IPv6, and the checksum anew.
 fn with_flags(packet: &mut [u8], flags: u8) {
     let at = transport(packet);
