@@ -1,6 +1,8 @@
-//! The way to a peer: where it is ([`endpoints`]), how well it goes ([`stamp`], [`loss`]), whether it goes at all ([`health`]).
+//! The way to a peer: where it is ([`endpoints`]), how well it goes ([`stamp`], [`loss`]), whether it goes at all ([`health`]), and whether what leaves
+//! together arrives ([`runs`]).
 
 pub mod endpoints;
 pub mod health;
 pub mod loss;
+pub mod runs;
 pub mod stamp;
