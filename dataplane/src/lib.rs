@@ -41,7 +41,7 @@ pub use error::{Holder, PingError, StartError, TunError};
 pub use event::DataplaneEvent;
 pub use interface::{TunConfig, TunInfo};
 pub use offload::switch::{Offload, OffloadStats, Offloads, UnknownOffload};
-pub use offload::{Frame, Segments};
+pub use offload::{Frame, Group, Head, MAX_MEMBERS, Mergeable, Merger, Protocol, Segments};
 pub use path::health::DownReason;
 pub use stats::{PeerState, PeerStats, Stats};
 pub use table::{CompiledTable, Forwarding, Keys, LaneSecret, Peer, PeerId, PeerKind, Table};

@@ -6,6 +6,7 @@
 
 mod gossip;
 mod lane;
+mod merging;
 mod mutate;
 mod packets;
 mod record;
@@ -13,6 +14,7 @@ mod trust;
 
 pub use gossip::gossip_guard;
 pub use lane::lane;
+pub use merging::merge;
 pub use mutate::Mutator;
 pub use packets::{demux, packet};
 pub use record::record;
@@ -74,6 +76,12 @@ pub const TARGETS: &[Target] = &[
         body: packet,
         seeds: packets::packet_seeds,
         per_second: 50_000,
+    },
+    Target {
+        name: "merge",
+        body: merge,
+        seeds: merging::seeds,
+        per_second: 30_000,
     },
     Target {
         name: "lane",

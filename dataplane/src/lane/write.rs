@@ -11,8 +11,8 @@ use super::counters::LaneCounters;
 use crate::batch::WriteBatch;
 use crate::drop::DropReason;
 use crate::interface::TunQueue;
-use crate::offload::merge::{Head, MAX_MEMBERS, Mergeable, Merger, Protocol};
 use crate::offload::switch::{Offload, Offloads};
+use crate::offload::{Head, MAX_MEMBERS, Mergeable, Merger, Protocol};
 
 /// Takes frames, a whole one with each call: a TUN queue, or a test's.
 pub(super) trait FrameSink {

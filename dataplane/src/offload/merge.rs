@@ -17,7 +17,7 @@ use crate::batch::WriteBatch;
 use crate::sys::VNET_HEADER;
 
 /// Most packets in a group: what the kernel allows of UDP (`UDP_GRO_CNT_MAX`), and far below IOV_MAX.
-pub(crate) const MAX_MEMBERS: usize = 64;
+pub const MAX_MEMBERS: usize = 64;
 
 /// Flows that are watched at once; one more closes the oldest, which costs nothing but a merge.
 const MAX_OPEN: usize = 16;
@@ -30,21 +30,25 @@ const MAX_HEADERS: usize = IPV6_HEADER + 60;
 
 /// What may be merged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Mergeable {
-    pub(crate) tcp: bool,
-    pub(crate) udp: bool,
+pub struct Mergeable {
+    /// Streams.
+    pub tcp: bool,
+    /// Datagrams; kernels before 6.2 refuse them.
+    pub udp: bool,
 }
 
 /// The protocol of a merged packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Protocol {
+pub enum Protocol {
+    /// With `VIRTIO_NET_HDR_GSO_TCPV4` or `…_TCPV6`.
     Tcp,
+    /// With `VIRTIO_NET_HDR_GSO_UDP_L4`.
     Udp,
 }
 
 /// Plans over the packets of a batch; reused, so that the steady path allocates nothing.
 #[derive(Debug, Default)]
-pub(crate) struct Merger {
+pub struct Merger {
     groups: Vec<Group>,
     /// For each packet of the batch, the next one of its group.
     next: Vec<Option<u32>>,
@@ -54,7 +58,7 @@ pub(crate) struct Merger {
 
 /// Packets that are written as one.
 #[derive(Debug)]
-pub(crate) struct Group {
+pub struct Group {
     first: u32,
     last: u32,
     count: u32,
@@ -77,9 +81,9 @@ struct Shared {
 
 /// The head of a merged packet: vnet header and IP and transport headers.
 #[derive(Debug)]
-pub(crate) struct Head {
+pub struct Head {
     /// What follows it.
-    pub(crate) protocol: Protocol,
+    pub protocol: Protocol,
     bytes: [u8; VNET_HEADER + MAX_HEADERS],
     length: usize,
 }
@@ -96,7 +100,7 @@ enum Joined {
 
 impl Merger {
     /// Plans anew, for this batch.
-    pub(crate) fn plan(&mut self, batch: &WriteBatch, mergeable: Mergeable) {
+    pub fn plan(&mut self, batch: &WriteBatch, mergeable: Mergeable) {
         self.groups.clear();
         self.next.clear();
         self.open.clear();
@@ -120,27 +124,23 @@ impl Merger {
     }
 
     /// The groups, in the order in which they are to be written.
-    pub(crate) fn groups(&self) -> &[Group] {
+    pub fn groups(&self) -> &[Group] {
         &self.groups
     }
 
     /// Indices of the packets of a group, in order.
-    pub(crate) fn members(&self, group: &Group) -> impl Iterator<Item = usize> {
+    pub fn members(&self, group: &Group) -> impl Iterator<Item = usize> {
         std::iter::successors(Some(group.first), |at| self.next[*at as usize]).map(|at| at as usize)
     }
 
     /// What stands before the payloads when a group of more than one is written; none for a packet alone.
-    pub(crate) fn head(&self, group: &Group, batch: &WriteBatch) -> Option<Head> {
+    pub fn head(&self, group: &Group, batch: &WriteBatch) -> Option<Head> {
         let shared = group.shared.as_ref().filter(|_| group.count > 1)?;
         Some(Head::new(shared, batch.packet(group.first as usize)))
     }
 
     /// The payload of each member.
-    pub(crate) fn payloads<'a>(
-        &self,
-        group: &Group,
-        batch: &'a WriteBatch,
-    ) -> impl Iterator<Item = &'a [u8]> {
+    pub fn payloads<'a>(&self, group: &Group, batch: &'a WriteBatch) -> impl Iterator<Item = &'a [u8]> {
         let headers = group.shared.as_ref().map_or(0, |shared| shared.segment.headers);
         self.members(group)
             .map(move |member| &batch.packet(member)[headers..])
@@ -281,7 +281,8 @@ impl Shared {
 }
 
 impl Head {
-    pub(crate) fn as_bytes(&self) -> &[u8] {
+    /// The vnet header, and behind it those of the packet.
+    pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.length]
     }
 

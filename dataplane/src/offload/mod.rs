@@ -11,11 +11,12 @@
 //! done yet: the engine looks at it once, and [`Frame::segments`] does the work when it is known that the packets leave.
 
 mod checksum;
-pub(crate) mod merge;
+mod merge;
 mod segment;
 mod split;
 pub(crate) mod switch;
 
+pub use merge::{Group, Head, MAX_MEMBERS, Mergeable, Merger, Protocol};
 pub use split::Segments;
 
 use crate::drop::DropReason;

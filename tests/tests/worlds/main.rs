@@ -12,6 +12,7 @@ mod founder;
 mod itself;
 mod leaving;
 mod observers;
+mod offloads;
 mod overlaps;
 mod restarts;
 mod roaming;
