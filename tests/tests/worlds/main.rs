@@ -10,6 +10,7 @@ mod clients;
 mod clouds;
 mod founder;
 mod itself;
+mod lanes;
 mod leaving;
 mod observers;
 mod offloads;
