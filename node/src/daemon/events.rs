@@ -25,7 +25,7 @@ pub fn handle_dataplane(event: &DataplaneEvent, membership: &Membership, view: &
                 peer = name(peer, view),
                 lane,
                 %at,
-                "nothing comes from there: its packets go by lane 0. If the peer is up, is UDP port {} open on both sides?",
+                "nothing comes from there: its packets go by lane 0; is UDP port {} open on both sides?",
                 at.port()
             );
         }

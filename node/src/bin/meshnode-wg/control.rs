@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use rustix::fd::OwnedFd;
@@ -29,6 +29,12 @@ const MAX_REQUEST: u64 = 64 << 20;
 /// Connections at once.
 const MAX_CONNECTIONS: usize = 16;
 
+/// How long a device may take to end.
+const ENDING: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether it has.
+const AGAIN: Duration = Duration::from_millis(20);
+
 /// How long one connection may last.
 const LONGEST: Duration = Duration::from_secs(60);
 
@@ -42,9 +48,14 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Makes the socket of an interface. One that nobody answers on is a leftover and is replaced.
-    pub fn bind(interface: &str) -> anyhow::Result<Socket> {
+    /// Makes the socket of an interface. One that nobody answers on is a leftover and is replaced. One that is answered may
+    /// belong to a device whose interface was deleted just now: it gets time to end.
+    pub async fn bind(interface: &str) -> anyhow::Result<Socket> {
         let path = Path::new(DIRECTORY).join(format!("{interface}.sock"));
+        let deadline = Instant::now() + ENDING;
+        while is_answered(&path) && Instant::now() < deadline {
+            tokio::time::sleep(AGAIN).await;
+        }
         Socket::at(path.clone()).with_context(|| format!("cannot make the socket {}", path.display()))
     }
 
@@ -52,7 +63,7 @@ impl Socket {
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory)?;
         }
-        if std::os::unix::net::UnixStream::connect(&path).is_ok() {
+        if is_answered(&path) {
             bail!("it is in use by another process: is this interface running already?");
         }
         let listener = private_socket::bind(&path)?;
@@ -125,6 +136,10 @@ async fn converse(stream: UnixStream, device: &Mutex<Device>) -> std::io::Result
         conversation.answer(&answer).await?;
     }
     Ok(())
+}
+
+fn is_answered(path: &Path) -> bool {
+    std::os::unix::net::UnixStream::connect(path).is_ok()
 }
 
 fn identity(path: &Path) -> Option<(u64, u64)> {

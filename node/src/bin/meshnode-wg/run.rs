@@ -40,7 +40,7 @@ async fn live(interface: &str, ready: &Ready) -> anyhow::Result<&'static str> {
     ready.detach()?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let socket = Socket::bind(interface)?;
+    let socket = Socket::bind(interface).await?;
     let device = Device::make(interface)?;
     let mut events = device.events()?;
     let link = Link::of(&device)?;
