@@ -11,6 +11,7 @@ mod mutate;
 mod packets;
 mod record;
 mod trust;
+mod uapi;
 
 pub use gossip::gossip_guard;
 pub use lane::lane;
@@ -19,6 +20,7 @@ pub use mutate::Mutator;
 pub use packets::{demux, packet};
 pub use record::record;
 pub use trust::{grant_chain, revocation, token};
+pub use uapi::uapi;
 
 /// One parser under test.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +84,12 @@ pub const TARGETS: &[Target] = &[
         body: merge,
         seeds: merging::seeds,
         per_second: 30_000,
+    },
+    Target {
+        name: "uapi",
+        body: uapi,
+        seeds: uapi::seeds,
+        per_second: 5_000,
     },
     Target {
         name: "lane",

@@ -133,7 +133,7 @@ fn short_outage_of_the_whole_internet_heals() -> Result<()> {
 }
 
 /// A rule for every packet between gateways, in a table of that name.
-pub(crate) fn on_the_way(internet: &Host, table: &str, rule: &str) -> Result<()> {
+fn on_the_way(internet: &Host, table: &str, rule: &str) -> Result<()> {
     let hook = "type filter hook forward priority filter";
     internet.nft(&format!(
         "table inet {table} {{\n chain forward {{\n {hook}\n {rule}\n }}\n}}\n"

@@ -64,7 +64,7 @@ fn client_survives_a_restart_of_its_node() -> Result<()> {
 }
 
 /// A machine on the internet, outside of every VPC.
-pub(crate) fn phone(world: &World, vpcs: &ThreeVpcs<'_>) -> Result<Host> {
+fn phone(world: &World, vpcs: &ThreeVpcs<'_>) -> Result<Host> {
     let phone = world.host("phone")?;
     world.cable((&vpcs.internet, "phone"), (&phone, "eth0"))?;
     vpcs.internet.address("phone", "198.19.0.1/24")?;
@@ -74,7 +74,7 @@ pub(crate) fn phone(world: &World, vpcs: &ThreeVpcs<'_>) -> Result<Host> {
 }
 
 /// `client add` on sz, and the printed configuration in the hands of wg-quick. Returns the client's IPv4 address.
-pub(crate) fn attach(mesh: &Mesh<'_>, phone: &Host) -> Result<std::net::IpAddr> {
+fn attach(mesh: &Mesh<'_>, phone: &Host) -> Result<std::net::IpAddr> {
     let config = mesh.node("sz")?.ok(&["client", "add", "phone"])?;
     let config = config
         .get(
