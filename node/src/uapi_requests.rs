@@ -39,13 +39,15 @@ impl Conversation {
 
 /// The lines up to an empty one; `None` at the end of the connection.
 async fn next_request(lines: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Option<String>> {
-    let mut request = String::new();
+    // Each line on its own: read_line looks at all of the text that it appends to, and there may be 100,000 lines.
+    let (mut request, mut line) = (String::new(), String::new());
     loop {
-        let before = request.len();
-        if lines.read_line(&mut request).await? == 0 {
+        line.clear();
+        if lines.read_line(&mut line).await? == 0 {
             return Ok(None);
         }
-        if request[before..].trim_end_matches(['\r', '\n']).is_empty() {
+        request.push_str(&line);
+        if line.trim_end_matches(['\r', '\n']).is_empty() {
             return Ok(Some(request));
         }
     }
