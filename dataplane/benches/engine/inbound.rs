@@ -11,7 +11,7 @@ use crate::packets;
 const BATCH: usize = 64;
 
 /// One datagram.
-#[divan::bench(args = [64, 1420])]
+#[divan::bench(args = [64, 1420], sample_size = 256)]
 fn datagram(bencher: Bencher<'_, '_>, size: usize) {
     let Link { mut left, mut peers } = Link::with_peers(1);
     let mut packet = packets::udp(1, size);

@@ -11,7 +11,7 @@ use crate::packets::{self, SEGMENTS};
 const BATCH: usize = 64;
 
 /// One packet.
-#[divan::bench(args = [64, 1420])]
+#[divan::bench(args = [64, 1420], sample_size = 256)]
 fn packet(bencher: Bencher<'_, '_>, size: usize) {
     let mut link = Link::with_peers(1);
     let mut packet = packets::udp(1, size);
@@ -24,7 +24,7 @@ fn packet(bencher: Bencher<'_, '_>, size: usize) {
 }
 
 /// One TSO frame of 47 segments.
-#[divan::bench]
+#[divan::bench(sample_size = 16)]
 fn super_packet(bencher: Bencher<'_, '_>) {
     let mut link = Link::with_peers(1);
     let template = packets::super_packet(1);
@@ -39,7 +39,7 @@ fn super_packet(bencher: Bencher<'_, '_>) {
 }
 
 /// One packet of 64 bytes to each of so many peers in turn: what more peers cost.
-#[divan::bench(args = [1, 10, 100, 1000])]
+#[divan::bench(args = [1, 10, 100, 1000], sample_size = 1000)]
 fn peers(bencher: Bencher<'_, '_>, count: u16) {
     let mut link = Link::with_peers(count);
     let mut all: Vec<Vec<u8>> = (1..=count).map(|number| packets::udp(number, 64)).collect();

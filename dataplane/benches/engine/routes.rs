@@ -14,7 +14,7 @@ const SIZES: [usize; 5] = [10, 100, 1_000, 10_000, 100_000];
 const DESTINATIONS: usize = 1 << 16;
 
 /// The longest prefix of one destination of many; half of them have a prefix.
-#[divan::bench(args = SIZES)]
+#[divan::bench(args = SIZES, sample_size = 1000)]
 fn lookup(bencher: Bencher<'_, '_>, prefixes: usize) {
     let table = table(prefixes);
     let mut numbers = Numbers(7);

@@ -27,7 +27,7 @@ const BAR_WIDTH: f64 = PANEL_WIDTH - NAME_WIDTH - LABEL_WIDTH - 20.0;
 const TITLE_HEIGHT: f64 = 40.0;
 const BAR_HEIGHT: f64 = 14.0;
 const LINE_HEIGHT: f64 = 22.0;
-const HEAD: f64 = 62.0;
+const HEAD: f64 = 80.0;
 const MARGIN: f64 = 16.0;
 
 const STYLE: &str = "\
@@ -64,13 +64,13 @@ fn drawing(report: &Report, svg: &mut String) -> fmt::Result {
     )?;
     text(svg, MARGIN, 30.0, "head", "Userspace WireGuards, side by side")?;
     let machine = &report.machine;
-    let subtitle = format!(
-        "{} · {} · medians (rounds: {}), whiskers lowest to highest, × to {BORINGTUN}",
-        machine.describe(),
-        machine.date,
+    let where_and_when = format!("{} · {}", machine.describe(), machine.date);
+    text(svg, MARGIN, 50.0, "soft", &where_and_when)?;
+    let how = format!(
+        "medians (rounds: {}), whiskers from lowest to highest, in brackets the ratio to {BORINGTUN}",
         report.rounds
     );
-    text(svg, MARGIN, 50.0, "soft", &subtitle)?;
+    text(svg, MARGIN, 66.0, "soft", &how)?;
     for (number, metric) in panels.into_iter().enumerate() {
         let at = Corner {
             x: MARGIN + PANEL_WIDTH * (number % COLUMNS) as f64,
