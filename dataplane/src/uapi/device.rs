@@ -12,10 +12,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-/// Most peers: each costs some 15 KB once it talks.
+/// Most peers: each that talks has a tunnel of 11 KB.
 const MAX_PEERS: usize = 1 << 16;
 
-/// Most allowed prefixes of all peers: a tenth of a kilobyte each.
+/// Most allowed prefixes of all peers: what one request can make us hold has a bound.
 const MAX_PREFIXES: usize = 1 << 20;
 
 type PublicKey = [u8; 32];

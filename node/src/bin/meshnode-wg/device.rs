@@ -72,7 +72,7 @@ impl Device {
                 port = self.config.listen_port,
                 "the interface changed its state"
             ),
-            Err(error) if was_up != up => tracing::error!("{error}"),
+            Err(error) if was_up != up => tracing::error!("{}", complaint(&error)),
             Err(error) => tracing::debug!("{error}"),
         }
     }
@@ -105,7 +105,7 @@ impl Device {
             Err(error) => return refuse(&error),
         };
         if let Err(error) = self.take(next, names_port) {
-            tracing::error!("{error}");
+            tracing::error!("{}", complaint(&error));
             return uapi::EADDRINUSE;
         }
         if !self.dataplane.answers(PATIENCE).await {
@@ -150,6 +150,23 @@ impl Device {
         self.listening = false;
         self.apply();
         Ok(())
+    }
+}
+
+/// A mesh node's advice names its own option.
+fn complaint(error: &StartError) -> String {
+    match error {
+        StartError::PortInUse { address, holder } => {
+            let by = holder
+                .as_ref()
+                .map(|holder| format!(" by {holder}"))
+                .unwrap_or_default();
+            format!(
+                "port {}/udp is in use{by}: stop it, or choose another with `wg set <interface> listen-port`",
+                address.port()
+            )
+        }
+        error => error.to_string(),
     }
 }
 
