@@ -217,7 +217,7 @@ impl Dataplane {
 impl Drop for Dataplane {
     fn drop(&mut self) {
         self.lanes.iter().for_each(LaneHandle::stop);
-        self.lanes.iter_mut().for_each(LaneHandle::join);
+        self.lanes.clear();
     }
 }
 

@@ -28,7 +28,7 @@ use crate::underlay::{PortFeeder, Underlay};
 /// Most lanes of a node: a record names no more.
 pub(super) const MAX_LANES: u8 = 8;
 
-/// One running lane. Dropping it does not stop it: see [`LaneHandle::stop`].
+/// One running lane. Dropping it ends it; where all are told to stop before, none waits for another.
 pub(super) struct LaneHandle {
     pub(super) index: u8,
     pub(super) commander: Commander,
@@ -51,16 +51,19 @@ impl LaneHandle {
         Some(answer)
     }
 
-    /// Tells it to stop; [`LaneHandle::join`] waits until it has.
+    /// Tells it to stop.
     pub(super) fn stop(&self) {
         if self.commander.send(Command::Shutdown).is_err() {
             tracing::debug!(lane = self.index, "the lane has stopped before");
         }
     }
+}
 
-    /// Waits for its end.
-    pub(super) fn join(&mut self) {
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+impl Drop for LaneHandle {
+    fn drop(&mut self) {
+        let Some(thread) = self.thread.take() else { return };
+        self.stop();
+        if thread.join().is_err() {
             tracing::warn!(lane = self.index, "the lane died while it reported its death");
         }
     }

@@ -38,7 +38,7 @@ const PROVEN: Duration = Duration::from_secs(60);
 pub(super) struct Liveness {
     /// Since when there is a tunnel.
     built: Option<Instant>,
-    /// The last packet with payload, either way.
+    /// The last packet that somebody had sent, either way: no probe, no answer.
     used: Option<Instant>,
     heard: Option<Instant>,
     sent: Option<Instant>,
@@ -75,11 +75,15 @@ impl Liveness {
         };
     }
 
+    /// A packet that somebody sent passes, either way.
+    pub(super) fn handle_used(&mut self, now: Instant) {
+        self.used = Some(now);
+    }
+
     /// A packet was sealed; `payload`: it was not empty.
     pub(super) fn handle_sent(&mut self, payload: bool, now: Instant) {
         (self.sent, self.owed) = (Some(now), None);
         if payload {
-            self.used = Some(now);
             self.unanswered.get_or_insert(now);
         }
     }
@@ -88,7 +92,6 @@ impl Liveness {
     pub(super) fn handle_heard(&mut self, payload: bool, now: Instant) {
         (self.heard, self.unanswered) = (Some(now), None);
         if payload {
-            self.used = Some(now);
             self.owed.get_or_insert(now);
         }
     }
@@ -116,7 +119,7 @@ impl Liveness {
     pub(super) fn due(&self, now: Instant) -> Due {
         if past(self.unanswered, SILENCE, now) || past(self.heard, UNHEARD, now) {
             Due::Silent
-        } else if past(self.used.or(self.built), UNUSED, now) {
+        } else if self.is_unused(UNUSED, now) {
             Due::Unused
         } else if past(self.owed, ANSWER, now) || past(self.sent, KEEPALIVE, now) {
             Due::Answer
@@ -132,7 +135,12 @@ impl Liveness {
 
     /// Whether the tunnel is left alone because it ends soon.
     pub(super) fn is_closing(&self, now: Instant) -> bool {
-        past(self.used.or(self.built), UNUSED - MARGIN, now)
+        self.is_unused(UNUSED - MARGIN, now)
+    }
+
+    /// Lane 0 never says that it built a tunnel: its own are kept.
+    fn is_unused(&self, long: Duration, now: Instant) -> bool {
+        self.built.is_some() && past(self.used.or(self.built), long, now)
     }
 
     /// Whether an attempt may begin.

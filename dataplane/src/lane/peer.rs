@@ -147,6 +147,7 @@ impl PeerState {
     pub(super) fn note_data(&mut self, now: Instant) -> Option<Instant> {
         let was_busy = self.is_busy(now);
         self.last_data = Some(now);
+        self.liveness.handle_used(now);
         if was_busy || self.kind == PeerKind::Client {
             return None;
         }

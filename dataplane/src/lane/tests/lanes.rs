@@ -257,6 +257,19 @@ fn a_lane_takes_handshakes_for_its_own_key_only() {
 }
 
 #[test]
+fn lane_0_keeps_its_tunnel_however_long_nobody_uses_it() {
+    let mut net: Net<StandIn> = Net::with_lanes(&[2, 2]);
+    send(&mut net, 0, 1, 0);
+    net.run(Duration::from_secs(900));
+    let before = net.peer(0, 1).probes_sent;
+    net.run(Duration::from_secs(10));
+    assert!(net.peer(0, 1).probes_sent >= before + 9);
+    send(&mut net, 0, 1, 1);
+    net.run(6 * MS);
+    assert_eq!(arrived(&mut net), [(1, 0), (1, 1)]);
+}
+
+#[test]
 fn more_than_lane_0_can_take_in_a_turn_is_dropped_and_counted() {
     let mut net: Net<StandIn> = Net::with_lanes(&[2, 1]);
     let mut big = packet("10.0.0.1", "10.1.0.1", &[0; 1372]);
