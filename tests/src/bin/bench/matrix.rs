@@ -67,7 +67,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     println!("{}", report.markdown());
     let files = report.write(&options.output, &options.name)?;
     step(&format!("written: {}", files.join(", ")));
-    Ok(())
+    report.complete()
 }
 
 fn groups(only: &[Group]) -> Vec<Group> {

@@ -114,12 +114,14 @@ impl Selection {
         Ok((found, missing.absent))
     }
 
+    /// The selected ones of the known, and all others. A known name with a path of its own is one of the others.
     fn names(&self) -> Vec<String> {
-        let others = self.others.iter().map(|(name, _)| name.clone());
-        let known = KNOWN.iter().map(|name| (*name).to_owned());
+        let others: Vec<String> = self.others.iter().map(|(name, _)| name.clone()).collect();
+        let known = KNOWN.map(str::to_owned).into_iter();
         known
-            .chain(others)
             .filter(|name| self.contenders.is_empty() || self.contenders.contains(name))
+            .filter(|name| !others.contains(name))
+            .chain(others.iter().cloned())
             .collect()
     }
 

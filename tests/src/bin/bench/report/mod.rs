@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::contender::{Absent, Field};
 use crate::measure::metric::Metric;
@@ -83,6 +83,15 @@ impl Report {
             written.push(path.display().to_string());
         }
         Ok(written)
+    }
+
+    /// An error if anybody or anything is missing; the page says what and why.
+    pub(crate) fn complete(&self) -> Result<()> {
+        ensure!(
+            self.absent.is_empty() && self.failures.is_empty(),
+            "not everything was measured: see `Left out` at the end of the page"
+        );
+        Ok(())
     }
 
     /// What was measured for anybody, in the order of the tables.
