@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -43,8 +43,13 @@ impl<'a> Pair<'a> {
 
     /// Starts an implementation in the foreground on one side, with the other side as its peer, and sets it up.
     fn device(&self, side: usize, program: &str) -> Result<Process> {
+        self.device_with(side, program, &endpoint(1 - side))
+    }
+
+    /// The same, with these lines for the peer.
+    fn device_with(&self, side: usize, program: &str, lines: &str) -> Result<Process> {
         let process = self.start(side, program)?;
-        self.configure(side, "")?;
+        self.configure(side, lines)?;
         let host = &self.hosts[side];
         host.address("wg0", &format!("192.168.241.{}/24", side + 1))?;
         host.ip("link set wg0 up")?;
@@ -53,9 +58,10 @@ impl<'a> Pair<'a> {
 
     fn start(&self, side: usize, program: &str) -> Result<Process> {
         let host = &self.hosts[side];
-        let process = self
-            .world
-            .start(host, program_name(program), program, &["-f", "wg0"])?;
+        let mut command = host.command(program);
+        // boringtun-cli cannot give up root in a namespace; the others do not know the variable.
+        command.args(["-f", "wg0"]).env("WG_SUDO", "true");
+        let process = self.world.spawn(command, program_name(program))?;
         eventually("the control socket answers", AMPLY, || {
             process.still_runs()?;
             host.run("wg", &["show", "wg0"])
@@ -63,24 +69,22 @@ impl<'a> Pair<'a> {
         Ok(process)
     }
 
-    /// `wg setconf`, with `more` lines for the peer.
-    fn configure(&self, side: usize, more: &str) -> Result<()> {
+    /// `wg setconf`, with these lines for the peer.
+    fn configure(&self, side: usize, lines: &str) -> Result<()> {
         let host = &self.hosts[side];
-        std::fs::write(host.path("/run/wg0.conf"), self.config(side, more))?;
+        std::fs::write(host.path("/run/wg0.conf"), self.config(side, lines))?;
         host.run("wg", &["setconf", "wg0", "/run/wg0.conf"])?;
         Ok(())
     }
 
     /// What `wg setconf` takes.
-    fn config(&self, side: usize, more: &str) -> String {
-        let (own, other) = (&self.keys[side], &self.keys[1 - side]);
+    fn config(&self, side: usize, lines: &str) -> String {
         format!(
-            "[Interface]\nPrivateKey = {}\nListenPort = 51820\n[Peer]\nPublicKey = {}\n\
-             AllowedIPs = 192.168.241.{}/32\nEndpoint = 10.0.0.{}:51820\n{more}",
-            own.private,
-            other.public,
+            "[Interface]\nPrivateKey = {}\nListenPort = 51820\n\
+             [Peer]\nPublicKey = {}\nAllowedIPs = 192.168.241.{}/32\n{lines}",
+            self.keys[side].private,
+            self.keys[1 - side].public,
             2 - side,
-            2 - side
         )
     }
 
@@ -115,6 +119,10 @@ impl<'a> Pair<'a> {
         })?;
         Ok(())
     }
+}
+
+fn endpoint(side: usize) -> String {
+    format!("Endpoint = 10.0.0.{}:51820\n", side + 1)
 }
 
 fn inner(side: usize) -> IpAddr {
@@ -177,7 +185,7 @@ fn wg_quick_takes_it_up_and_down() -> Result<()> {
         let program = ours()?;
         let _peer = pair.device(1, &program)?;
         let host = &pair.hosts[0];
-        let config = pair.config(0, "PersistentKeepalive = 1\n");
+        let config = pair.config(0, &format!("{}PersistentKeepalive = 1\n", endpoint(1)));
         let config = config.replace("ListenPort", "Address = 192.168.241.1/24\nListenPort");
         std::fs::write(host.path("/run/wg0.conf"), config)?;
         let quick = |word: &str| {
@@ -220,30 +228,21 @@ fn a_failed_start_is_told_with_its_reason() -> Result<()> {
     })
 }
 
-/// Both as the one that begins and as the one that answers, with a pre-shared key.
+/// Both as the one that begins and as the one that answers, with a pre-shared key. Only who begins knows where the other is.
 fn speaks_with(program: &str) -> Result<()> {
     for first in [0, 1] {
         in_world(|world| {
             let pair = Pair::build(world)?;
-            let _devices = [pair.device(0, &ours()?)?, pair.device(1, program)?];
-            let secret = pair.hosts[0].run("wg", &["genpsk"])?;
-            for side in [0, 1] {
-                std::fs::write(pair.hosts[side].path("/run/psk"), &secret)?;
-                let peer = &pair.keys[1 - side].public;
-                pair.set(side, &format!("peer {peer} preshared-key /run/psk"))?;
-            }
-            // Only who begins knows where the other is.
-            let answering = 1 - first;
-            let peer = &pair.keys[first].public;
-            pair.set(answering, &format!("peer {peer} remove"))?;
-            let prefix = format!("192.168.241.{}/32", first + 1);
-            pair.set(
-                answering,
-                &format!("peer {peer} preshared-key /run/psk allowed-ips {prefix}"),
-            )?;
+            let secret = format!("PresharedKey = {}", pair.hosts[0].run("wg", &["genpsk"])?);
+            let lines = |side: usize| match side == first {
+                true => secret.clone() + &endpoint(1 - side),
+                false => secret.clone(),
+            };
+            let _ours = pair.device_with(0, &ours()?, &lines(0))?;
+            let _theirs = pair.device_with(1, program, &lines(1))?;
             pair.reaches(first)?;
-            pair.reaches(answering)?;
-            ensure!(pair.show_peer(answering, "endpoints")? == format!("10.0.0.{}:51820", first + 1));
+            pair.reaches(1 - first)?;
+            ensure!(pair.show_peer(1 - first, "endpoints")? == format!("10.0.0.{}:51820", first + 1));
             for (from, to) in [(0, 1), (1, 0)] {
                 transfer(&pair.hosts[from], &pair.hosts[to], inner(to), 3_000_000)?;
             }
@@ -259,9 +258,34 @@ fn it_speaks_with_wireguard_go() -> Result<()> {
 }
 
 #[test]
-#[ignore = "needs boringtun-cli in the path: cargo install boringtun-cli"]
+#[ignore = "builds boringtun-cli"]
 fn it_speaks_with_boringtun() -> Result<()> {
-    speaks_with("boringtun-cli")
+    speaks_with(&boringtun()?)
+}
+
+/// boringtun-cli where `cargo xtask bench` has it too, built the first time.
+fn boringtun() -> Result<String> {
+    const VERSION: &str = "0.7.1";
+    let here = std::env::current_exe()?;
+    let target = here.ancestors().nth(3).context("this program has no directory")?;
+    let root = target.join("contenders").join(format!("boringtun-cli-{VERSION}"));
+    let program = root.join("bin/boringtun-cli");
+    if !program.is_file() {
+        let status = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
+            .args([
+                "install",
+                "boringtun-cli",
+                "--version",
+                VERSION,
+                "--locked",
+                "--quiet",
+                "--root",
+            ])
+            .arg(&root)
+            .status()?;
+        ensure!(status.success(), "cargo install boringtun-cli: {status}");
+    }
+    Ok(program.to_string_lossy().into_owned())
 }
 
 #[test]
@@ -272,7 +296,7 @@ fn a_configuration_that_says_what_is_resets_nothing() -> Result<()> {
         let _devices = [pair.device(0, &program)?, pair.device(1, &program)?];
         pair.reaches(0)?;
         let handshakes = pair.show_peer(0, "latest-handshakes")?;
-        pair.configure(0, "")?;
+        pair.configure(0, &endpoint(1))?;
         pair.hosts[0].run("wg", &["syncconf", "wg0", "/run/wg0.conf"])?;
         pair.set(0, "listen-port 51820 fwmark 0")?;
         pair.reaches(0)?;
@@ -382,7 +406,7 @@ fn its_sockets_stay_where_it_was_started_when_the_interface_moves() -> Result<()
         let program = ours()?;
         let _peer = pair.device(1, &program)?;
         let process = pair.start(0, &program)?;
-        pair.configure(0, "")?;
+        pair.configure(0, &endpoint(1))?;
         // A host without any cable: the tunnel is all that it has.
         let cell = world.host("cell")?;
         pair.hosts[0].ip(&format!("link set wg0 netns {}", cell.namespace()))?;
