@@ -3,9 +3,11 @@
 use super::net::*;
 use crate::batch::{SendBatch, WriteBatch};
 use crate::drop::DropReason;
+use crate::lane::counters::PeerCounters;
 use crate::lane::engine::EngineEvent;
 use crate::lane::handoff;
 use crate::lane::liveness::SILENCE;
+use crate::lane::peer::PeerState;
 use crate::offload::Frame;
 use crate::stats::LaneStats;
 use crate::tunnel::stand_in::StandIn;
@@ -267,6 +269,13 @@ fn lane_0_keeps_its_tunnel_however_long_nobody_uses_it() {
     send(&mut net, 0, 1, 1);
     net.run(6 * MS);
     assert_eq!(arrived(&mut net), [(1, 0), (1, 1)]);
+}
+
+#[test]
+fn an_idle_peer_costs_an_extra_lane_little_memory() {
+    // Its tunnel, of 11 KB, is not there.
+    let bytes = size_of::<PeerState>() + size_of::<PeerCounters>();
+    assert!(bytes < 4096, "{bytes} bytes");
 }
 
 #[test]
