@@ -16,6 +16,9 @@ const MTU: u16 = 1420;
 /// How long `wg` waits at most for the lane to take a change.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Names the offloads to use, as `--offload` of meshnode does.
+const OFFLOADS: &str = "MESHNODE_OFFLOAD";
+
 /// A WireGuard interface.
 pub struct Device {
     dataplane: Dataplane,
@@ -31,7 +34,7 @@ impl Device {
             listen: Vec::new(),
             mark: 0,
             lanes: 1,
-            offloads: Offloads::default(),
+            offloads: offloads()?,
         })?;
         dataplane.attach_tun(TunConfig {
             name: interface.to_owned(),
@@ -151,6 +154,14 @@ impl Device {
         self.apply();
         Ok(())
     }
+}
+
+/// All of them, unless the environment says otherwise.
+fn offloads() -> anyhow::Result<Offloads> {
+    let Ok(text) = std::env::var(OFFLOADS) else {
+        return Ok(Offloads::ALL);
+    };
+    text.parse().context(OFFLOADS)
 }
 
 /// A mesh node's advice names its own option.
