@@ -375,12 +375,15 @@ fn an_inner_source_is_taken_from_its_owner_alone() -> Result<()> {
     })
 }
 
+/// A way to end a device.
+type End<'a> = &'a dyn Fn(&Process) -> Result<()>;
+
 #[test]
 fn it_ends_cleanly_with_its_interface_its_socket_or_a_signal() -> Result<()> {
     in_world(|world| {
         let pair = Pair::build(world)?;
         let (host, program) = (&pair.hosts[0], ours()?);
-        let ends: [&dyn Fn(&Process) -> Result<()>; 3] = [
+        let ends: [End<'_>; 3] = [
             &|_| host.ip("link delete wg0"),
             &|_| Ok(std::fs::remove_file(host.path("/run/wireguard/wg0.sock"))?),
             &|process| {
