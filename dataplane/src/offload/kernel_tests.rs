@@ -29,6 +29,7 @@ fn tun(name: &str, offloads: u32) -> OwnedFd {
 }
 
 /// Two TUNs in a namespace that forwards from [`V4`]'s and [`V6`]'s source to their destination.
+#[expect(clippy::disallowed_methods, reason = "a test sets up its own namespace")]
 fn router() -> Option<(OwnedFd, OwnedFd)> {
     if nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).is_err() {
         println!("skipped: no right to make a network namespace");
