@@ -4,7 +4,7 @@
 //! Handed-over packets travel a turn's worth at a time, in memory that comes back empty.
 
 use std::net::SocketAddr;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Instant;
 
 use super::command::Commander;
@@ -144,9 +144,7 @@ impl Link {
         };
         match handoffs.try_send(parcel) {
             Ok(()) => first.waker.wake(),
-            Err(refused) => {
-                let (std::sync::mpsc::TrySendError::Full(mut parcel)
-                | std::sync::mpsc::TrySendError::Disconnected(mut parcel)) = refused;
+            Err(TrySendError::Full(mut parcel) | TrySendError::Disconnected(mut parcel)) => {
                 (0..parcel.packets.len()).for_each(|_| drops.count(DropReason::HandoffFull));
                 parcel.packets.clear();
                 *engine.handoff() = parcel.packets;
