@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use meshnode_crypto::LaneKey;
 use meshnode_dataplane::{
-    Dataplane, DataplaneConfig, Keys, LaneSecret, Offloads, Peer, PeerKind, Table, TunConfig,
+    Dataplane, DataplaneConfig, Keys, LaneSecret, MtuPolicy, Offloads, Peer, PeerKind, Table, TunConfig,
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -74,5 +74,7 @@ fn table(me: u8, peer: u8, endpoint: SocketAddr) -> Result<Table, Box<dyn Error>
             ..Keys::default()
         },
         member_addresses: Vec::new(),
+        mtu: MtuPolicy::default(),
+        own_addresses: Vec::new(),
     })
 }

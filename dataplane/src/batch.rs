@@ -64,9 +64,19 @@ pub fn normalise(address: SocketAddr) -> SocketAddr {
     }
 }
 
+/// How a datagram travels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// It may be fragmented on its way (the DF bit is clear).
+    pub fragment: bool,
+    /// It shares no call with others.
+    pub alone: bool,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Segment {
     to: Endpoint,
+    manner: Manner,
     start: usize,
     len: usize,
 }
@@ -96,8 +106,14 @@ impl SendBatch {
 
     /// Puts the first `len` reserved bytes into the batch as one datagram to `to`.
     pub fn commit(&mut self, to: Endpoint, len: usize) {
+        self.commit_as(to, Manner::default(), len);
+    }
+
+    /// The same for a datagram that travels in a `manner` of its own.
+    pub fn commit_as(&mut self, to: Endpoint, manner: Manner, len: usize) {
         self.segments.push(Segment {
             to,
+            manner,
             start: self.used,
             len,
         });
@@ -149,6 +165,8 @@ impl SendBatch {
 pub struct Run<'a> {
     /// Where all of them go.
     pub to: Endpoint,
+    /// Whether they may be fragmented on their way.
+    pub fragment: bool,
     /// Size of every datagram but the last.
     pub segment_size: usize,
     /// The datagrams, one behind the other.
@@ -185,6 +203,8 @@ impl<'a> Iterator for Runs<'a> {
         let mut previous = first.len;
         for s in &segments[1..] {
             let joins = s.to == first.to
+                && s.manner == first.manner
+                && !s.manner.alone
                 && previous == first.len
                 && s.len <= first.len
                 && s.len > 0
@@ -199,6 +219,7 @@ impl<'a> Iterator for Runs<'a> {
         let bytes = &self.batch.buffer[first.start..end];
         Some(Run {
             to: first.to,
+            fragment: first.manner.fragment,
             segment_size: first.len,
             bytes,
         })
@@ -319,6 +340,24 @@ mod tests {
             shapes(&batch),
             [(1, 100, 3), (1, 40, 1), (1, 100, 1), (2, 100, 1)]
         );
+    }
+
+    #[test]
+    fn what_travels_alone_or_otherwise_is_in_no_run_with_others() {
+        let mut batch = SendBatch::default();
+        let manners = [
+            (false, false),
+            (false, true),
+            (false, true),
+            (true, false),
+            (true, false),
+        ];
+        for (fragment, alone) in manners {
+            batch.reserve(100);
+            batch.commit_as(to(1), Manner { fragment, alone }, 100);
+        }
+        let runs: Vec<_> = batch.runs().map(|run| (run.fragment, run.count())).collect();
+        assert_eq!(runs, [(false, 1), (false, 1), (false, 1), (true, 2)]);
     }
 
     #[test]

@@ -45,6 +45,8 @@ reasons! {
     SourceNotAllowed = "source_not_allowed",
     /// Inner destination that is not ours, or that would re-enter a tunnel to another node.
     DestinationNotOurs = "destination_not_ours",
+    /// Larger than the path takes, and it forbids fragments: its sender is told.
+    TooBig = "too_big",
     /// Forwarded between tunnels with no hops left.
     HopLimit = "hop_limit",
     /// To the probe port of our mesh address, but no probe of that peer.

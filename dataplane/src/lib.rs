@@ -44,6 +44,6 @@ pub use offload::switch::{Offload, OffloadStats, Offloads, UnknownOffload};
 pub use offload::{Frame, Group, Head, MAX_MEMBERS, Mergeable, Merger, Protocol, Segments};
 pub use path::health::DownReason;
 pub use stats::{PeerState, PeerStats, Stats};
-pub use table::{CompiledTable, Forwarding, Keys, LaneSecret, Peer, PeerId, PeerKind, Table};
+pub use table::{CompiledTable, Forwarding, Keys, LaneSecret, MtuPolicy, Peer, PeerId, PeerKind, Table};
 pub use tun_watch::{TunState, TunWatch};
 pub use underlay::{PortStats, ReceivedDatagram, UnderlayPort};

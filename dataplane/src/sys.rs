@@ -83,14 +83,37 @@ pub(crate) fn set_mark(socket: impl AsFd, mark: u32) -> io::Result<()> {
 
 /// Lets datagrams of an IPv6 socket be fragmented (IPV6_DONTFRAG off, RFC 3542 §11.2).
 pub(crate) fn allow_ipv6_fragments(socket: impl AsFd) -> io::Result<()> {
-    let off: libc::c_int = 0;
-    // SAFETY: IPV6_DONTFRAG reads one int, the size given.
+    set_int(socket, libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, 0)
+}
+
+/// Lets the kernel and routers fragment the datagrams of a UDP socket, or forbids it. Either way what ICMP said about path
+/// MTUs is ignored (ip(7): IP_PMTUDISC_OMIT, IP_PMTUDISC_PROBE).
+pub(crate) fn allow_fragments(socket: impl AsFd, ipv4: bool, allow: bool) -> io::Result<()> {
+    if ipv4 {
+        let discover = if allow {
+            libc::IP_PMTUDISC_OMIT
+        } else {
+            libc::IP_PMTUDISC_PROBE
+        };
+        return set_int(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, discover);
+    }
+    let discover = if allow {
+        libc::IPV6_PMTUDISC_OMIT
+    } else {
+        libc::IPV6_PMTUDISC_PROBE
+    };
+    set_int(&socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, discover)?;
+    set_int(socket, libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, (!allow).into())
+}
+
+fn set_int(socket: impl AsFd, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    // SAFETY: these options read one int, the size given.
     check(unsafe {
         libc::setsockopt(
             socket.as_fd().as_raw_fd(),
-            libc::IPPROTO_IPV6,
-            libc::IPV6_DONTFRAG,
-            (&raw const off).cast(),
+            level,
+            option,
+            (&raw const value).cast(),
             mem::size_of::<libc::c_int>() as libc::socklen_t,
         )
     })
@@ -98,18 +121,7 @@ pub(crate) fn allow_ipv6_fragments(socket: impl AsFd) -> io::Result<()> {
 
 /// Stops the kernel from merging the datagrams of a UDP socket (UDP_GRO).
 pub(crate) fn disable_gro(socket: impl AsFd) -> io::Result<()> {
-    let off: libc::c_int = 0;
-    // SAFETY: UDP_GRO reads one int, the size given.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::SOL_UDP,
-            libc::UDP_GRO,
-            (&raw const off).cast(),
-            mem::size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    };
-    match check(result) {
+    match set_int(socket, libc::SOL_UDP, libc::UDP_GRO, 0) {
         // A kernel before 5.0 has nothing to stop.
         Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => Ok(()),
         result => result,

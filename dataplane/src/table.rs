@@ -4,11 +4,12 @@
 //! away from the packet path; lanes take the result between two batches. A lane never changes a table.
 
 use crate::lpm::{LongestPrefix, PrefixSet};
+use crate::packet::icmp;
 use ipnet::IpNet;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 use zeroize::Zeroizing;
 
@@ -63,6 +64,30 @@ pub enum Forwarding {
     Device,
 }
 
+/// How large packets may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MtuPolicy {
+    /// Largest outer packet that this host's own links take. Bytes.
+    pub link: u16,
+    /// Largest inner packet wanted, whatever paths carry. Bytes.
+    pub most: u16,
+    /// Largest inner packet to a client, whose path answers no probes; its outer packets may be fragmented. Bytes.
+    pub clients: u16,
+}
+
+impl Default for MtuPolicy {
+    fn default() -> MtuPolicy {
+        MtuPolicy {
+            link: u16::MAX,
+            most: u16::MAX,
+            clients: CLIENT_MTU,
+        }
+    }
+}
+
+/// What fits Ethernet in every version of IP: WireGuard's usual MTU.
+pub const CLIENT_MTU: u16 = 1_420;
+
 /// One peer that should have a tunnel.
 #[derive(Clone)]
 pub struct Peer {
@@ -106,6 +131,10 @@ pub struct Table {
     pub forwarding: Forwarding,
     /// Our own mesh address, where probes are answered.
     pub mesh_address: Option<Ipv6Addr>,
+    /// How large packets may be.
+    pub mtu: MtuPolicy,
+    /// Addresses of this host that senders of too large packets are answered from; the first of each version counts.
+    pub own_addresses: Vec<IpAddr>,
     /// Inner destinations accepted for this node: own prefixes and the own mesh address.
     pub local: Vec<IpNet>,
     /// All peers.
@@ -139,6 +168,8 @@ impl Table {
         CompiledTable {
             epoch: self.epoch,
             forwarding: self.forwarding,
+            mtu: self.mtu,
+            icmp_sources: icmp_sources(&self.own_addresses, self.mesh_address),
             mesh_address: self.mesh_address,
             local: self.local.into_iter().collect(),
             clients: client_routes(&peers),
@@ -152,6 +183,24 @@ impl Table {
                 .map(|ip| ip.to_canonical())
                 .collect(),
         }
+    }
+}
+
+/// RFC 7600: an IPv4 source for ICMP of those who have none.
+const DUMMY_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
+
+fn icmp_sources(own: &[IpAddr], mesh: Option<Ipv6Addr>) -> icmp::Sources {
+    let v4 = own.iter().find_map(|address| match address {
+        IpAddr::V4(v4) => Some(*v4),
+        IpAddr::V6(_) => None,
+    });
+    let v6 = own.iter().find_map(|address| match address {
+        IpAddr::V6(v6) => Some(*v6),
+        IpAddr::V4(_) => None,
+    });
+    icmp::Sources {
+        v4: v4.unwrap_or(DUMMY_V4),
+        v6: v6.or(mesh),
     }
 }
 
@@ -195,6 +244,8 @@ impl CompiledPeer {
 pub struct CompiledTable {
     epoch: u64,
     forwarding: Forwarding,
+    mtu: MtuPolicy,
+    icmp_sources: icmp::Sources,
     mesh_address: Option<Ipv6Addr>,
     peers: Vec<CompiledPeer>,
     keys: Keys,
@@ -219,6 +270,16 @@ impl CompiledTable {
     /// Our own mesh address.
     pub fn mesh_address(&self) -> Option<Ipv6Addr> {
         self.mesh_address
+    }
+
+    /// How large packets may be.
+    pub fn mtu(&self) -> MtuPolicy {
+        self.mtu
+    }
+
+    /// Where senders of too large packets are answered from.
+    pub fn icmp_sources(&self) -> icmp::Sources {
+        self.icmp_sources
     }
 
     /// Our keys.

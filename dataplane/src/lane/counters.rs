@@ -50,6 +50,7 @@ pub(super) struct PeerCounters {
     pub(super) rx_packets: Counter,
     pub(super) probes_sent: Counter,
     pub(super) probes_lost: Counter,
+    pub(super) mtu: Counter,
     state: Counter,
     established: Counter,
     rtt: [Counter; 4],
@@ -120,7 +121,7 @@ impl PeerCounters {
             loss_in: f64::from_bits(self.loss[1].get()),
             probes_sent: self.probes_sent.get(),
             probes_lost: self.probes_lost.get(),
-            mtu: 0,
+            mtu: self.mtu.get() as u16,
         }
     }
 }

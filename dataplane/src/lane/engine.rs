@@ -10,6 +10,7 @@
 //! | `outbound` | a packet from the TUN to its tunnel |
 //! | `inbound` | a datagram to its tunnel, the checks behind it, and where it goes |
 //! | `handshakes` | handshake messages, in and out |
+//! | `mtu` | how large packets to a peer may be |
 //! | `timers` | all that happens because time passes |
 //! | `reconcile` | a new table |
 //! | `extra`, `liveness`, `handoff` | what is different in a lane above 0, and what lanes say to each other |
@@ -18,6 +19,7 @@
 use super::counters::LaneCounters;
 use super::handoff::{Detours, Handoff};
 use super::inbox::Inbox;
+use super::mtu::Refusals;
 use super::peer::PeerState;
 use super::tunnels::Tunnels;
 use crate::drop::DropReason;
@@ -160,6 +162,7 @@ pub struct LaneEngine<S: Seal = WireGuard> {
     pub(super) deadline: Option<Instant>,
     pub(super) next_ping: u32,
     pub(super) scratch: Vec<u8>,
+    pub(super) refusals: Refusals,
 }
 
 impl<S: Seal> LaneEngine<S> {
@@ -184,6 +187,7 @@ impl<S: Seal> LaneEngine<S> {
             deadline: None,
             next_ping: 0,
             scratch: vec![0; MAX_PACKET],
+            refusals: Refusals::default(),
         }
     }
 

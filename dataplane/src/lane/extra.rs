@@ -94,9 +94,14 @@ impl<S: Seal> LaneEngine<S> {
             source: packet.source,
             destination: packet.destination,
         };
+        let (len, tcp) = (packet.bytes.len(), packet.tcp());
         match self.flows.verdict(&key, &self.table) {
             Verdict::Tunnel(onward) if decrement_hop_limit(bytes).is_some() => {
-                self.transmit(onward, Frame::whole(bytes), now, send);
+                let mut frame = Frame::whole(bytes);
+                frame.describe(len, tcp);
+                if let Some(refusal) = self.transmit(onward, frame, now, send) {
+                    self.answer(peer, refusal, now, send);
+                }
             }
             Verdict::Tunnel(_) => self.dropped(DropReason::HopLimit),
             Verdict::Deliver => self.dropped(DropReason::DestinationNotOurs),
@@ -177,7 +182,7 @@ impl<S: Seal> LaneEngine<S> {
             .filter(|_| !state.liveness.is_closing(now));
         let any = state.current.is_some() || driver.is_some() || state.is_busy(now);
         any.then(|| {
-            let timers = [driver, state.liveness.poll_timeout()];
+            let timers = [driver, state.liveness.poll_timeout(), self.mtu_due(peer, now)];
             timers.into_iter().flatten().fold(tick, Instant::min)
         })
     }

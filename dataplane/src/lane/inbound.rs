@@ -9,7 +9,7 @@ use crate::drop::DropReason;
 use crate::flow::{FlowKey, Ingress, Verdict};
 use crate::offload::Frame;
 use crate::packet::udp::{self, UdpV6};
-use crate::packet::{Packet, decrement_hop_limit, ipv6};
+use crate::packet::{Packet, decrement_hop_limit, ipv6, mss};
 use crate::path::stamp;
 use crate::tunnel::{HANDSHAKE, OVERHEAD, Opened, Rejected, Seal, counter, receiver_index};
 use std::net::IpAddr;
@@ -144,7 +144,7 @@ impl<S: Seal> LaneEngine<S> {
             source: packet.source,
             destination: packet.destination,
         };
-        let len = packet.bytes.len();
+        let (len, tcp) = (packet.bytes.len(), packet.tcp());
         let verdict = self.flows.verdict(&key, &self.table);
         if let Verdict::Drop(reason) = verdict {
             return self.dropped(reason);
@@ -155,6 +155,7 @@ impl<S: Seal> LaneEngine<S> {
         if let Some(sooner) = state.note_data(now) {
             self.wake(peer, sooner);
         }
+        let mtu = self.sizes(peer).mtu;
         match verdict {
             Verdict::Tunnel(onward) if self.takes_detour(onward, &packet, now) => {
                 let from = Origin::Peer(self.peers[peer as usize].id);
@@ -164,11 +165,26 @@ impl<S: Seal> LaneEngine<S> {
                 if decrement_hop_limit(bytes).is_none() {
                     return self.dropped(DropReason::HopLimit);
                 }
-                self.transmit(onward, Frame::whole(&mut bytes[..len]), now, send);
+                clamp(&mut bytes[..len], tcp, mtu);
+                let mut frame = Frame::whole(&mut bytes[..len]);
+                frame.describe(len, tcp);
+                if let Some(refusal) = self.transmit(onward, frame, now, send) {
+                    self.answer(peer, refusal, now, send);
+                }
             }
-            Verdict::Deliver => write.commit(len),
+            Verdict::Deliver => {
+                clamp(&mut bytes[..len], tcp, mtu);
+                write.commit(len);
+            }
             Verdict::Drop(_) => {}
         }
+    }
+
+    /// Sends the first `len` bytes of `scratch` to a peer.
+    pub(super) fn answer(&mut self, peer: u32, len: usize, now: Instant, send: &mut SendBatch) {
+        let scratch = std::mem::take(&mut self.scratch);
+        self.seal(peer, &scratch[..len], now, send);
+        self.scratch = scratch;
     }
 
     /// Whether a packet is for the lane itself: to a probe port of our mesh address.
@@ -178,7 +194,8 @@ impl<S: Seal> LaneEngine<S> {
         };
         Some(destination) == self.table.mesh_address()
             && udp::ports(packet).is_some_and(|(from, to)| {
-                to == stamp::PORT || (from, to) == (stamp::PORT, stamp::SENDER_PORT)
+                let ours = [stamp::SENDER_PORT, stamp::MTU_SENDER_PORT];
+                to == stamp::PORT || (from == stamp::PORT && ours.contains(&to))
             })
     }
 
@@ -186,7 +203,13 @@ impl<S: Seal> LaneEngine<S> {
         let address = self.peers[peer as usize].mesh_address;
         let datagram = udp::parse_v6(packet).filter(|udp| Some(udp.from.address) == address);
         let handled = match datagram {
+            Some(udp) if udp.to.port == stamp::PORT && udp.from.port == stamp::MTU_SENDER_PORT => {
+                self.reflect_mtu(peer, &udp, packet.bytes, now, send)
+            }
             Some(udp) if udp.to.port == stamp::PORT => self.reflect(peer, &udp, packet.bytes, now, send),
+            Some(udp) if udp.to.port == stamp::MTU_SENDER_PORT => {
+                self.handle_mtu_answer(peer, udp.payload, now)
+            }
             Some(udp) => self.handle_answer(peer, udp.payload, now),
             None => false,
         };
@@ -240,5 +263,13 @@ impl<S: Seal> LaneEngine<S> {
             });
         }
         true
+    }
+}
+
+/// Lets both ends of a TCP connection know what the path takes.
+fn clamp(packet: &mut [u8], tcp: Option<usize>, mtu: u16) {
+    let ipv6 = packet[0] >> 4 == 6;
+    if let Some(segment) = tcp.and_then(|at| packet.get_mut(at..)) {
+        mss::clamp(segment, ipv6, mtu, mss::Checksum::Complete);
     }
 }

@@ -282,6 +282,7 @@ impl LaneIo {
 
     fn flush_send(&mut self) {
         for run in self.send.runs() {
+            self.underlay.allow_fragments(&run.to, run.fragment);
             let transmit = Transmit {
                 destination: run.to.remote,
                 ecn: None,

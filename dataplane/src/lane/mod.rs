@@ -21,6 +21,7 @@ mod inbox;
 mod io;
 pub(crate) mod link;
 mod liveness;
+mod mtu;
 mod outbound;
 mod peer;
 mod pings;

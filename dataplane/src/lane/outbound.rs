@@ -5,19 +5,25 @@
 
 use super::engine::LaneEngine;
 use super::handoff::Origin;
-use crate::batch::{Endpoint, SendBatch, WriteBatch};
+use crate::batch::{Endpoint, Manner, SendBatch, WriteBatch};
 use crate::drop::DropReason;
 use crate::flow::{FlowKey, Ingress, Verdict};
-use crate::offload::Frame;
+use crate::offload::{Frame, Segments};
 use crate::packet::Packet;
+use crate::packet::fragment::Fragments;
+use crate::path::pmtu::OVERHEAD_V6;
 use crate::tunnel::{HANDSHAKE, OVERHEAD, Seal};
 use std::time::Instant;
 
 /// The tunnel and the place that packets to a peer take now.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Way {
-    slot: u32,
-    to: Endpoint,
+    pub(super) slot: u32,
+    pub(super) to: Endpoint,
+    /// Largest packet that travels in one piece.
+    pub(super) whole: u16,
+    /// Largest packet that our own link takes in one piece.
+    pub(super) joins: u16,
 }
 
 impl<S: Seal> LaneEngine<S> {
@@ -28,7 +34,7 @@ impl<S: Seal> LaneEngine<S> {
         mut frame: Frame<'_>,
         now: Instant,
         send: &mut SendBatch,
-        _write: &mut WriteBatch,
+        write: &mut WriteBatch,
     ) {
         let packet = match Packet::parse(frame.packet()) {
             Ok(packet) => packet,
@@ -41,11 +47,15 @@ impl<S: Seal> LaneEngine<S> {
         };
         let verdict = self.flows.verdict(&key, &self.table);
         let detour = matches!(verdict, Verdict::Tunnel(peer) if self.takes_detour(peer, &packet, now));
-        let len = packet.bytes.len();
-        frame.truncate(len);
+        let (len, tcp) = (packet.bytes.len(), packet.tcp());
+        frame.describe(len, tcp);
         match verdict {
             Verdict::Tunnel(_) if detour => self.detour(frame),
-            Verdict::Tunnel(peer) => self.transmit(peer, frame, now, send),
+            Verdict::Tunnel(peer) => {
+                if let Some(refusal) = self.transmit(peer, frame, now, send) {
+                    write.push(&self.scratch[..refusal]);
+                }
+            }
             // Nothing from the TUN is delivered to the TUN.
             Verdict::Deliver => self.dropped(DropReason::NoRoute),
             Verdict::Drop(reason) => self.dropped(reason),
@@ -64,23 +74,75 @@ impl<S: Seal> LaneEngine<S> {
         }
     }
 
-    /// Seals a frame for a peer of the table, or lets it wait for a session.
-    pub(super) fn transmit(&mut self, peer: u32, frame: Frame<'_>, now: Instant, send: &mut SendBatch) {
+    /// Seals a frame for a peer of the table, or lets it wait for a session. If it is too large for the path and must not be
+    /// cut, what its sender is to know stands in `scratch`: returns the length.
+    pub(super) fn transmit(
+        &mut self,
+        peer: u32,
+        mut frame: Frame<'_>,
+        now: Instant,
+        send: &mut SendBatch,
+    ) -> Option<usize> {
         if let Some(sooner) = self.peers[peer as usize].note_data(now) {
             self.wake(peer, sooner);
         }
+        let mtu = self.sizes(peer).mtu;
+        frame.fit(mtu);
         let mut segments = match frame.segments() {
             Ok(segments) => segments,
-            Err(reason) => return self.dropped(reason),
+            Err(reason) => {
+                self.dropped(reason);
+                return None;
+            }
         };
         let way = self.way(peer);
+        if segments.largest() > usize::from(mtu) {
+            return self.transmit_large(peer, way, segments, mtu, now, send);
+        }
         while let Some(packet) = segments.pop() {
-            let sealed = way.is_some_and(|way| self.seal_on(way, peer, packet, now, send));
-            if sealed {
-                self.note_packet(peer);
+            self.seal_or_wait(peer, way, packet, now, send);
+        }
+        None
+    }
+
+    /// The same for packets some of which are larger than the path takes.
+    fn transmit_large(
+        &mut self,
+        peer: u32,
+        way: Option<Way>,
+        mut segments: Segments<'_>,
+        mtu: u16,
+        now: Instant,
+        send: &mut SendBatch,
+    ) -> Option<usize> {
+        let mut refusal = None;
+        while let Some(packet) = segments.pop() {
+            if packet.len() <= usize::from(mtu) {
+                self.seal_or_wait(peer, way, packet, now, send);
+            } else if let Some(mut fragments) = Fragments::new(&mut *packet, usize::from(mtu)) {
+                while let Some(fragment) = fragments.pop() {
+                    self.seal_or_wait(peer, way, fragment, now, send);
+                }
             } else {
-                self.wait(peer, packet, now);
+                self.dropped(DropReason::TooBig);
+                refusal = refusal.or_else(|| self.refuse(packet, mtu, now));
             }
+        }
+        refusal
+    }
+
+    fn seal_or_wait(
+        &mut self,
+        peer: u32,
+        way: Option<Way>,
+        packet: &[u8],
+        now: Instant,
+        send: &mut SendBatch,
+    ) {
+        if way.is_some_and(|way| self.seal_on(way, peer, packet, now, send)) {
+            self.note_packet(peer);
+        } else {
+            self.wait(peer, packet, now);
         }
     }
 
@@ -90,15 +152,29 @@ impl<S: Seal> LaneEngine<S> {
             .is_some_and(|way| self.seal_on(way, peer, packet, now, send))
     }
 
-    fn way(&self, peer: u32) -> Option<Way> {
+    pub(super) fn way(&self, peer: u32) -> Option<Way> {
         let state = &self.peers[peer as usize];
         Some(Way {
             slot: state.sending(&self.tunnels)?,
             to: state.endpoints.current()?,
+            whole: self.sizes(peer).whole,
+            joins: self.table.mtu().link.saturating_sub(OVERHEAD_V6),
         })
     }
 
     fn seal_on(&mut self, way: Way, peer: u32, packet: &[u8], now: Instant, send: &mut SendBatch) -> bool {
+        self.seal_as(way, way.manner(packet.len()), peer, packet, now, send)
+    }
+
+    pub(super) fn seal_as(
+        &mut self,
+        way: Way,
+        manner: Manner,
+        peer: u32,
+        packet: &[u8],
+        now: Instant,
+        send: &mut SendBatch,
+    ) -> bool {
         let Some(tunnel) = self.tunnels.get_mut(way.slot).filter(|tunnel| tunnel.live) else {
             return false;
         };
@@ -107,7 +183,7 @@ impl<S: Seal> LaneEngine<S> {
             tunnel.live = false;
             return false;
         };
-        send.commit(way.to, len);
+        send.commit_as(way.to, manner, len);
         let state = &mut self.peers[peer as usize];
         state.note_sent(len, now);
         state.liveness.handle_sent(!packet.is_empty(), now);

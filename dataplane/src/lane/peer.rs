@@ -6,6 +6,7 @@ use super::liveness::Liveness;
 use super::tunnels::Tunnels;
 use crate::path::endpoints::Endpoints;
 use crate::path::health::Health;
+use crate::path::pmtu::{Path, PathMtu};
 use crate::path::stamp::{Reflector, Sender};
 use crate::stats::PeerState as State;
 use crate::table::{PeerId, PeerKind};
@@ -26,6 +27,13 @@ pub(super) const PROBE_IDLE: Duration = Duration::from_secs(1);
 
 /// How long after its last packet a path still carries traffic.
 const BUSY: Duration = Duration::from_secs(1);
+
+/// Before anybody knows where a peer is.
+const NO_PATH: Path = Path {
+    to: None,
+    link: u16::MAX,
+    most: u16::MAX,
+};
 
 /// The tunnel that should be.
 #[derive(Clone, PartialEq, Eq)]
@@ -68,6 +76,9 @@ pub(super) struct PeerState {
     pub(super) pending: Pending,
     pub(super) sender: Sender,
     pub(super) reflector: Reflector,
+    pub(super) pmtu: PathMtu,
+    /// The answers to the peer's probes of its path to us.
+    pub(super) mtu_reflector: Reflector,
     pub(super) health: Health,
     pub(super) pings: VecDeque<u32>,
     pub(super) next_probe: Instant,
@@ -99,6 +110,8 @@ impl PeerState {
             pending: Pending::default(),
             sender: Sender::new(now),
             reflector: Reflector::default(),
+            pmtu: PathMtu::new(NO_PATH, now),
+            mtu_reflector: Reflector::default(),
             health: Health::new(now),
             pings: VecDeque::new(),
             next_probe: now,

@@ -50,6 +50,7 @@ impl<S: Seal> LaneEngine<S> {
             state.sender.restart();
             state.health.handle_stall(now);
             state.liveness.handle_stall(now);
+            state.pmtu.handle_stall(now);
         }
         if self.lane == 0 {
             self.tell(EngineEvent::LocalStall { late });
@@ -67,6 +68,7 @@ impl<S: Seal> LaneEngine<S> {
         } else {
             self.run_extra(peer, now, send)
         };
+        self.probe_mtu(peer, now, send);
         self.tell_lanes(peer, now);
         let state = &mut self.peers[peer as usize];
         if state.kind == PeerKind::Client
@@ -86,8 +88,9 @@ impl<S: Seal> LaneEngine<S> {
         let due = match self.lane {
             0 => {
                 let state = &self.peers[peer as usize];
-                let driver = state.driver.poll_timeout();
-                Some(driver.map_or(tick, |at| at.min(tick)).min(state.next_probe))
+                let timers = [state.driver.poll_timeout(), self.mtu_due(peer, now)];
+                let tick = tick.min(state.next_probe);
+                Some(timers.into_iter().flatten().fold(tick, Instant::min))
             }
             _ => self.extra_due(peer, tick, now),
         };

@@ -20,6 +20,7 @@ pub use merge::{Group, Head, MAX_MEMBERS, Mergeable, Merger, Protocol};
 pub use split::Segments;
 
 use crate::drop::DropReason;
+use crate::packet::mss;
 use crate::sys::VNET_HEADER;
 
 /// What we take over from the kernel: checksums and the splitting of TCP (linux/if_tun.h).
@@ -54,6 +55,8 @@ const TCP_CHECKSUM_OFFSET: usize = 16;
 pub struct Frame<'a> {
     packet: &'a mut [u8],
     todo: Todo,
+    /// Where its TCP header begins, if that is known.
+    tcp: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +87,11 @@ impl<'a> Frame<'a> {
             .split_at_mut_checked(VNET_HEADER)
             .ok_or(DropReason::Truncated)?;
         let todo = Todo::parse(header).ok_or(DropReason::TunFrameUnsupported)?;
-        Ok(Frame { packet, todo })
+        Ok(Frame {
+            packet,
+            todo,
+            tcp: None,
+        })
     }
 
     /// A finished packet, without a vnet header.
@@ -92,6 +99,7 @@ impl<'a> Frame<'a> {
         Frame {
             packet,
             todo: Todo::Nothing,
+            tcp: None,
         }
     }
 
@@ -100,11 +108,41 @@ impl<'a> Frame<'a> {
         self.packet
     }
 
-    /// Leaves out what stands behind the first `len` bytes.
-    pub fn truncate(&mut self, len: usize) {
+    /// Takes what parsing found: how long the packet is, and where its TCP header begins if it is one of TCP.
+    pub fn describe(&mut self, len: usize, tcp: Option<usize>) {
         let packet = std::mem::take(&mut self.packet);
         let len = len.min(packet.len());
         self.packet = &mut packet[..len];
+        self.tcp = tcp;
+    }
+
+    /// Makes TCP fit a path that takes packets of `mtu` bytes: the maximum segment size in a SYN is clamped, and what is too
+    /// large is split into smaller segments. Other packets stay as they are.
+    pub fn fit(&mut self, mtu: u16) {
+        let Some(tcp) = self.tcp else { return };
+        let room = || split::room(self.packet, tcp, mtu.into());
+        match &mut self.todo {
+            Todo::Split { size, .. } => *size = room().map_or(*size, |room| room.min(*size)),
+            Todo::Nothing | Todo::Checksum { .. } if self.packet.len() > mtu.into() => {
+                let (Some(size), true) = (room(), split::may_be_split(self.packet, tcp)) else {
+                    return;
+                };
+                if self.todo != Todo::Nothing || split::is_intact(self.packet, tcp) {
+                    self.todo = Todo::Split {
+                        upper: Upper::Tcp,
+                        transport: tcp,
+                        size,
+                    };
+                }
+            }
+            Todo::Nothing => self.clamp(tcp, mtu, mss::Checksum::Complete),
+            Todo::Checksum { .. } => self.clamp(tcp, mtu, mss::Checksum::Later),
+        }
+    }
+
+    fn clamp(&mut self, tcp: usize, mtu: u16, checksum: mss::Checksum) {
+        let ipv6 = self.packet[0] >> 4 == 6;
+        mss::clamp(&mut self.packet[tcp..], ipv6, mtu, checksum);
     }
 
     /// The finished packets that the frame stands for.

@@ -17,6 +17,7 @@ const IPV6_HEADER: usize = 40;
 const TCP_HEADER: usize = 20;
 const UDP_HEADER: usize = 8;
 const FIN_AND_PSH: u8 = 0x09;
+const SYN_RST_URG: u8 = 0x26;
 const CWR: u8 = 0x80;
 
 /// IP and TCP headers without and with all options, IPv6 extension headers included.
@@ -60,6 +61,12 @@ impl<'a> Segments<'a> {
             size,
             template: Some(template),
         })
+    }
+
+    /// Bytes of the largest packet.
+    pub fn largest(&self) -> usize {
+        let headers = self.template.as_ref().map_or(0, |template| template.length);
+        self.packet.len().min(headers + self.size)
     }
 
     /// The next packet, whose bytes may be used up.
@@ -161,6 +168,25 @@ fn finish_udp(udp: &mut [u8], pseudo: u64) {
     let checksum = !fold(sum(udp) + pseudo);
     // Zero would say that there is none (RFC 768).
     put(udp, 6, if checksum == 0 { u16::MAX } else { checksum });
+}
+
+/// Payload bytes that fit a packet of `mtu` bytes behind the headers of this one of TCP. `None`: none do.
+pub(super) fn room(packet: &[u8], transport: usize, mtu: usize) -> Option<usize> {
+    let headers = headers_length(packet, Upper::Tcp, transport)?;
+    mtu.checked_sub(headers).filter(|room| *room > 0)
+}
+
+/// Whether segments may be made of this packet of TCP: it neither opens nor resets a connection, nor points at urgent data.
+pub(super) fn may_be_split(packet: &[u8], transport: usize) -> bool {
+    packet
+        .get(transport + 13)
+        .is_some_and(|flags| flags & SYN_RST_URG == 0)
+}
+
+/// Whether the checksum of this packet of TCP is right: segments get new ones, which must not cover up damage.
+pub(super) fn is_intact(packet: &[u8], transport: usize) -> bool {
+    Template::new(packet, Upper::Tcp, transport)
+        .is_some_and(|template| fold(sum(&packet[transport..]) + template.pseudo_header(packet)) == u16::MAX)
 }
 
 /// Length of IP and transport headers, if `packet` has them as the kernel says.

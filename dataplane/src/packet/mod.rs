@@ -5,12 +5,18 @@
 
 pub mod checksum;
 pub mod extension;
+pub mod fragment;
+pub mod icmp;
 pub mod ipv4;
 pub mod ipv6;
+pub mod mss;
 pub mod udp;
 
 use crate::drop::DropReason;
 use std::net::IpAddr;
+
+/// IP protocol number of TCP.
+pub const TCP: u8 = 6;
 
 /// IP protocol number of UDP.
 pub const UDP: u8 = 17;
@@ -63,6 +69,11 @@ pub struct Packet<'a> {
 }
 
 impl<'a> Packet<'a> {
+    /// Where its TCP header begins, if it is a whole packet of TCP.
+    pub fn tcp(&self) -> Option<usize> {
+        (self.protocol == TCP && !self.fragment).then_some(self.payload)
+    }
+
     /// Parses one packet of any version; bytes behind its stated length are left out.
     pub fn parse(bytes: &'a [u8]) -> Result<Packet<'a>, Malformed> {
         match bytes.first().map(|first| first >> 4) {

@@ -17,6 +17,9 @@ pub const PORT: u16 = 862;
 /// The port that our Session-Sender sends from, in the dynamic range; answers come back to it.
 pub const SENDER_PORT: u16 = 50_862;
 
+/// The port that probes of the path MTU come from: a session of its own, so that a probe that is too large is no loss.
+pub const MTU_SENDER_PORT: u16 = 50_863;
+
 /// Bytes of the base packets, of both kinds.
 pub const PAYLOAD: usize = size_of::<Test>();
 
@@ -180,25 +183,12 @@ impl Sender {
             sent: now,
             ping,
         });
-        let test = Test {
-            sequence: U32::new(sequence),
-            timestamp: U64::new(clock.stamp(now)),
-            error_estimate: U16::new(ERROR_ESTIMATE),
-            must_be_zero: [0; 30],
-        };
         let mut packet = [0; PROBE];
-        packet[udp::OVERHEAD_V6..].copy_from_slice(test.as_bytes());
-        udp::write_v6(
-            &mut packet,
-            Port {
-                address: from,
-                port: SENDER_PORT,
-            },
-            Port {
-                address: to,
-                port: PORT,
-            },
-        );
+        let from = Port {
+            address: from,
+            port: SENDER_PORT,
+        };
+        write_test(&mut packet, from, to, sequence, clock, now);
         packet
     }
 
@@ -245,6 +235,29 @@ impl Sender {
     pub fn ratios(&self, now: Instant) -> Ratios {
         self.loss.ratios(now)
     }
+}
+
+/// Writes a test packet as an inner packet that fills `out`, which holds at least [`PROBE`] bytes; what is more is padding.
+pub fn write_test(out: &mut [u8], from: Port, to: Ipv6Addr, sequence: u32, clock: &NtpClock, now: Instant) {
+    let test = Test {
+        sequence: U32::new(sequence),
+        timestamp: U64::new(clock.stamp(now)),
+        error_estimate: U16::new(ERROR_ESTIMATE),
+        must_be_zero: [0; 30],
+    };
+    out[udp::OVERHEAD_V6..PROBE].copy_from_slice(test.as_bytes());
+    out[PROBE..].fill(0);
+    let to = Port {
+        address: to,
+        port: PORT,
+    };
+    udp::write_v6(out, from, to);
+}
+
+/// The number of the test packet that this is the answer to.
+pub fn answered(payload: &[u8]) -> Option<u32> {
+    let (reply, _) = Reflected::ref_from_prefix(payload).ok()?;
+    Some(reply.sender_sequence.get())
 }
 
 /// The stateful Session-Reflector for one peer.

@@ -4,7 +4,7 @@ use super::UapiError;
 use super::change::{Change, PeerChange, Sign};
 use super::view::{DeviceView, PeerView};
 use crate::stats::Stats;
-use crate::table::{Forwarding, Keys, LaneSecret, Peer, PeerKind, Table};
+use crate::table::{Forwarding, Keys, LaneSecret, MtuPolicy, Peer, PeerKind, Table};
 use crate::tunnel;
 use ipnet::IpNet;
 use std::collections::BTreeMap;
@@ -124,6 +124,11 @@ impl DeviceConfig {
         Table {
             epoch: self.epoch,
             forwarding: Forwarding::Device,
+            // Its owner sets the MTU of the interface: what comes from there is meant to be sent.
+            mtu: MtuPolicy {
+                clients: u16::MAX,
+                ..MtuPolicy::default()
+            },
             peers: self.peers.iter().map(|(id, peer)| peer.as_peer(*id)).collect(),
             routes: self
                 .owners

@@ -17,6 +17,7 @@ pub(crate) use port::{PortFeeder, open_port};
 pub use port::{PortStats, ReceivedDatagram, UnderlayPort};
 pub(crate) use socket::{Fragments, ReceiveBatch, Received, Socket, WhenFull};
 
+use crate::batch::Endpoint;
 use crate::error::StartError;
 use crate::offload::switch::Offloads;
 use crate::stats::Stats;
@@ -86,6 +87,13 @@ impl Underlay {
     pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
         let sockets = || self.sockets.iter().map(Socket::local);
         sockets().find(SocketAddr::is_ipv6).or_else(|| sockets().next())
+    }
+
+    /// Lets datagrams to a place be fragmented from now on, or forbids it.
+    pub(crate) fn allow_fragments(&self, to: &Endpoint, allow: bool) {
+        if let Some(socket) = self.socket_for(to.remote, to.local) {
+            socket.allow_fragments(allow);
+        }
     }
 
     /// The socket that reaches `destination`, the one bound to `source` if several do.

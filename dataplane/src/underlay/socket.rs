@@ -7,7 +7,7 @@
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -63,6 +63,8 @@ pub(crate) struct Socket {
     local: SocketAddr,
     fragments: Fragments,
     wanted: Offloads,
+    /// Whether datagrams may be fragmented now.
+    fragmenting: AtomicBool,
     pub(super) counters: SocketCounters,
 }
 
@@ -102,6 +104,7 @@ impl Socket {
             local,
             fragments,
             wanted,
+            fragmenting: AtomicBool::new(fragments == Fragments::Allowed),
             counters,
         })
     }
@@ -160,11 +163,26 @@ impl Socket {
         }
     }
 
+    /// Lets datagrams be fragmented from now on, or forbids it, as it is at first. Senders on other threads share that:
+    /// theirs fit anyway.
+    pub(crate) fn allow_fragments(&self, allow: bool) {
+        if self.fragments == Fragments::Allowed || self.fragmenting.load(Relaxed) == allow {
+            return;
+        }
+        match sys::allow_fragments(&self.io, self.local.is_ipv4(), allow) {
+            Ok(()) => self.fragmenting.store(allow, Relaxed),
+            Err(error) => tracing::debug!(%error, allow, "the kernel keeps fragmentation as it was"),
+        }
+    }
+
     /// Gives segmentation offload another chance after it was refused.
     pub(crate) fn restore_offload(&self) -> io::Result<()> {
         if self.wanted.contains(Offload::Gso) && self.max_segments() == 1 {
             let state = new_state(&self.io, self.fragments, self.wanted, &self.counters.offloads)?;
             self.state.store(state.into());
+            // A new state begins as a new socket does.
+            let fragmenting = self.fragments == Fragments::Allowed;
+            self.fragmenting.store(fragmenting, Relaxed);
         }
         Ok(())
     }
@@ -190,8 +208,15 @@ impl Socket {
         }
         match (Errno::from_io_error(&error), transmit.segment_size) {
             (Some(Errno::INVAL | Errno::IO), Some(size)) => {
-                self.note_refusal();
-                self.send_singly(transmit, size, when_full)
+                let lost = self.send_singly(transmit, size, when_full);
+                let size_is_why = self.fragments == Fragments::Forbidden && self.fragmenting.load(Relaxed);
+                if size_is_why || lost == segments(transmit) {
+                    // It was their size: the kernel joins none that our own link does not take whole.
+                    self.restore_or_say();
+                } else {
+                    self.note_refusal();
+                }
+                lost
             }
             _ => segments(transmit),
         }
@@ -206,10 +231,16 @@ impl Socket {
             })
             .is_ok();
         // quinn-udp took the refusal for one of the offload and switched it off.
-        if sent && let Err(error) = self.restore_offload() {
-            tracing::debug!(%error, "segmentation offload stays off");
+        if sent {
+            self.restore_or_say();
         }
         sent
+    }
+
+    fn restore_or_say(&self) {
+        if let Err(error) = self.restore_offload() {
+            tracing::debug!(%error, "segmentation offload stays off");
+        }
     }
 
     /// Segmentation offload is refused, and off in quinn-udp's state by now.

@@ -8,8 +8,8 @@ use nix::sched::{CloneFlags, unshare};
 
 use meshnode_crypto::LaneKey;
 use meshnode_dataplane::{
-    Dataplane, DataplaneConfig, Keys, LaneSecret, Offloads, Peer, PeerId, PeerKind, PeerState, Table,
-    TunConfig,
+    Dataplane, DataplaneConfig, Keys, LaneSecret, MtuPolicy, Offloads, Peer, PeerId, PeerKind, PeerState,
+    Table, TunConfig,
 };
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -84,6 +84,8 @@ pub(crate) fn table(me: Identity, peer: Identity, endpoint: SocketAddr) -> Table
             ..Keys::default()
         },
         member_addresses: vec![endpoint.ip()],
+        mtu: MtuPolicy::default(),
+        own_addresses: vec![],
     }
 }
 

@@ -1,15 +1,29 @@
 //! Desired state to the data plane.
 
 use meshnode_crypto::{MeshId, NodeId, mesh_address};
-use meshnode_dataplane::{Forwarding, Keys, Table};
+use meshnode_dataplane::{Forwarding, Keys, MtuPolicy, Table};
 
 use crate::desired::Desired;
 
 /// The table for `desired`; each has a new epoch, so that plans of an older one are made again.
-pub fn table(desired: &Desired, keys: &Keys, mesh: &MeshId, me: &NodeId, epoch: u64) -> Table {
+///
+/// `interface_mtu`: of the TUN; nothing larger is looked for.
+pub fn table(
+    desired: &Desired,
+    keys: &Keys,
+    (mesh, me): (&MeshId, &NodeId),
+    interface_mtu: u16,
+    epoch: u64,
+) -> Table {
     Table {
         epoch,
         forwarding: Forwarding::Mesh,
+        mtu: MtuPolicy {
+            link: desired.link_mtu,
+            most: interface_mtu,
+            ..MtuPolicy::default()
+        },
+        own_addresses: desired.own_addresses.clone(),
         mesh_address: Some(mesh_address(mesh, me)),
         local: desired.local.clone(),
         peers: desired.peers.clone(),

@@ -145,13 +145,13 @@ fn peer_list(composed: &Composed, stats: &Stats) -> Vec<PeerStatus> {
         .view
         .nodes
         .values()
-        .map(|n| peer(n, stats.peers.get(n.id.as_bytes()).unwrap_or(&none), composed.mtu))
+        .map(|n| peer(n, stats.peers.get(n.id.as_bytes()).unwrap_or(&none)))
         .collect();
     peers.sort_by(|a, b| a.name.cmp(&b.name));
     peers
 }
 
-fn peer(node: &NodeView, measured: &PeerStats, mtu: u16) -> PeerStatus {
+fn peer(node: &NodeView, measured: &PeerStats) -> PeerStatus {
     let known = |loss: f64| (measured.probes_sent > 0).then_some(loss);
     PeerStatus {
         name: node.name.clone(),
@@ -170,7 +170,7 @@ fn peer(node: &NodeView, measured: &PeerStats, mtu: u16) -> PeerStatus {
         loss: known(measured.loss_out.max(measured.loss_in)),
         loss_out: known(measured.loss_out),
         loss_in: known(measured.loss_in),
-        mtu: (measured.mtu > 0).then_some(measured.mtu).or(Some(mtu)),
+        mtu: (measured.mtu > 0).then_some(measured.mtu),
         last_handshake_s: measured.last_handshake.map(seconds),
         tx_bytes: measured.tx_bytes,
         rx_bytes: measured.rx_bytes,

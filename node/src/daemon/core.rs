@@ -126,8 +126,13 @@ impl Core {
         }
         self.memory.note(&desired.guarded, now);
         self.epoch += 1;
-        let table =
-            crate::adapt::dataplane::table(&desired, &self.keys.keys, &self.mesh, &self.me, self.epoch);
+        let table = crate::adapt::dataplane::table(
+            &desired,
+            &self.keys.keys,
+            (&self.mesh, &self.me),
+            self.mtu,
+            self.epoch,
+        );
         self.dataplane.apply(table);
         self.apply_kernel(&desired).await?;
         let endpoints = endpoints::endpoints(

@@ -183,7 +183,7 @@ impl Core {
                 false => composed.endpoints.first().copied(),
             },
             allowed: &allowed,
-            mtu: composed.mtu,
+            mtu: composed.mtu.min(CLIENT_MTU),
         });
         Ok(ClientConfig {
             name: name.to_string(),

@@ -29,13 +29,6 @@ use crate::features::{Features, clients::Clients};
 use crate::state::{StateDir, fresh_seed};
 use crate::supervise::{Health, Supervisor};
 
-/// What an outer packet adds to an inner one at most: IPv6, UDP and WireGuard headers.
-const OVERHEAD: u32 = 80;
-/// The largest packet that the internet between two clouds is sure to carry.
-const INTERNET_MTU: u32 = 1500;
-/// IPv6 needs this much (RFC 8200 section 5).
-const LEAST_MTU: u32 = 1280;
-
 /// Requests that may wait for the core.
 const REQUESTS: usize = 64;
 
@@ -146,10 +139,10 @@ fn clients(state: &StateDir, chain: &VerifiedChain) -> anyhow::Result<Clients> {
     ))
 }
 
+/// The interface takes what the host's best link could carry; what a path carries less, the data plane sees to.
 fn inner_mtu(settings: &Settings, host: &Host) -> u16 {
-    let link = host.link_mtu.unwrap_or(INTERNET_MTU).min(INTERNET_MTU);
-    let fitting = link.saturating_sub(OVERHEAD).max(LEAST_MTU);
-    settings.mtu.unwrap_or(u16::try_from(fitting).unwrap_or(u16::MAX))
+    let fitting = host.underlay_mtu().saturating_sub(OVERHEAD_V4);
+    settings.mtu.unwrap_or(fitting.clamp(FLOOR, CEILING))
 }
 
 async fn attach(core: &mut Core) -> anyhow::Result<()> {

@@ -52,8 +52,18 @@ pub struct Host {
     pub routes: BTreeSet<IpNet>,
     /// Interfaces with a default route that a router advertised.
     pub ra_interfaces: Vec<String>,
-    /// Smallest MTU of the interfaces with a global address, in bytes.
+    /// Largest MTU of the interfaces with a global address, in bytes.
     pub link_mtu: Option<u32>,
     /// False when the host has IPv6 disabled.
     pub ipv6: bool,
+}
+
+/// The largest packet that the internet between two clouds is sure to carry, in bytes.
+const INTERNET_MTU: u32 = 1_500;
+
+impl Host {
+    /// Largest packet that any link of this host takes, in bytes.
+    pub fn underlay_mtu(&self) -> u16 {
+        u16::try_from(self.link_mtu.unwrap_or(INTERNET_MTU)).unwrap_or(u16::MAX)
+    }
 }

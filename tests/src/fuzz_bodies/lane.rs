@@ -14,7 +14,7 @@ use meshnode_dataplane::packet::{Packet, udp};
 use meshnode_dataplane::path::stamp::{self, NtpClock};
 use meshnode_dataplane::tunnel::{CookieCheck, Opened, Rejected, Seal, Ticked};
 use meshnode_dataplane::{
-    CompiledTable, Datagram, Frame, Keys, LaneSecret, Peer, PeerKind, SendBatch, Table, WriteBatch,
+    CompiledTable, Datagram, Frame, Keys, LaneSecret, MtuPolicy, Peer, PeerKind, SendBatch, Table, WriteBatch,
 };
 
 use super::packets::packet_seeds;
@@ -215,6 +215,8 @@ fn table() -> Arc<CompiledTable> {
                 ..Keys::default()
             },
             member_addresses: vec![],
+            mtu: MtuPolicy::default(),
+            own_addresses: vec![],
         };
         Arc::new(table.compile())
     });

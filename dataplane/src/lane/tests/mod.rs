@@ -7,6 +7,7 @@ mod epochs;
 mod forwarding;
 mod hostile;
 mod lanes;
+mod mtu;
 mod net;
 mod probes;
 mod sessions;

@@ -8,7 +8,7 @@ use crate::lane::handoff::Handoff;
 use crate::offload::Frame;
 use crate::path::stamp::NtpClock;
 use crate::stats::{PeerStats, Stats};
-use crate::table::{Keys, LaneSecret, Peer, PeerId, PeerKind, Table};
+use crate::table::{Keys, LaneSecret, MtuPolicy, Peer, PeerId, PeerKind, Table};
 use crate::tunnel::{Seal, WireGuard};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -23,6 +23,8 @@ pub(super) struct Flight {
     pub(super) from: SocketAddr,
     pub(super) to: SocketAddr,
     pub(super) payload: Vec<u8>,
+    /// Whether it may be fragmented on its way.
+    pub(super) fragment: bool,
 }
 
 impl Flight {
@@ -121,6 +123,8 @@ pub(super) fn table(me: usize, nodes: usize) -> Table {
         epoch: 1,
         forwarding: crate::table::Forwarding::Mesh,
         mesh_address: Some(mesh_address(me)),
+        mtu: MtuPolicy::default(),
+        own_addresses: vec![],
         local: node_peer(me, 0).sources,
         peers: others.clone().map(|n| node_peer(n, 0)).collect(),
         routes: others
@@ -266,11 +270,16 @@ impl<S: Seal> Net<S> {
         }
         let mut handoff = std::mem::take(node.engine.handoff());
         let from = node.address;
-        for (to, payload) in node.send.iter() {
+        let runs = node.send.runs();
+        for (run, payload) in runs.flat_map(|run| {
+            let segments = run.bytes.chunks(run.segment_size.max(1));
+            segments.map(move |payload| (run, payload))
+        }) {
             let flight = Flight {
                 from,
-                to: to.remote,
+                to: run.to.remote,
                 payload: payload.to_vec(),
+                fragment: run.fragment,
             };
             self.captured.push(flight.clone());
             if !(self.lose)(&flight) {

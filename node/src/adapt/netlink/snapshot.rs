@@ -75,7 +75,7 @@ impl Snapshot {
         for address in elsewhere.filter(|a| a.global) {
             host.addresses.push(address.net.addr());
             let mtu = self.links.get(&address.link).map(|l| l.mtu);
-            host.link_mtu = host.link_mtu.into_iter().chain(mtu).min();
+            host.link_mtu = host.link_mtu.max(mtu);
             if !is_single(&address.net) {
                 let interface = self
                     .links
