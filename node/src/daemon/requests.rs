@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use meshnode_crypto::{Name, PrefixSet, WgPublicKey};
+use meshnode_dataplane::table::CLIENT_MTU;
 
 use super::core::Core;
 use super::node::wall_now;

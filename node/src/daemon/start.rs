@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use meshnode_crypto::{DEFAULT_CLIENT_RANGE, VerifiedChain, client_prefix_v6};
+use meshnode_dataplane::path::pmtu::{CEILING, FLOOR, OVERHEAD_V4};
 use meshnode_dataplane::{Dataplane, DataplaneConfig, TunConfig};
 use meshnode_membership::api::{DEFAULT_MAX_MEMBERS, MembershipConfig, Timing};
 use meshnode_membership::ports::WallClock;

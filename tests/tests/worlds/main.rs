@@ -15,6 +15,7 @@ mod leaving;
 mod observers;
 mod offloads;
 mod overlaps;
+mod path_mtu;
 mod restarts;
 mod roaming;
 mod routes;
