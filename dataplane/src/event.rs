@@ -41,6 +41,14 @@ pub enum DataplaneEvent {
         /// Where it should answer.
         at: SocketAddr,
     },
+    /// Datagrams that leave in one call (UDP_SEGMENT) do not arrive at the peer while single ones do: they leave one by one
+    /// until they arrive again.
+    Runs {
+        /// Who.
+        peer: PeerId,
+        /// Whether they arrive.
+        arrive: bool,
+    },
     /// This host stalled: what the peers seemed to miss in that time is not held against them.
     LocalStall {
         /// How late the lane was.

@@ -25,6 +25,7 @@ use super::tunnels::Tunnels;
 use crate::drop::DropReason;
 use crate::flow::FlowCache;
 use crate::path::health::DownReason;
+use crate::path::runs::Verdict;
 use crate::path::stamp::NtpClock;
 use crate::table::{CompiledTable, PeerId, PeerKind};
 use crate::tunnel::pending::{self, Budget};
@@ -109,6 +110,13 @@ pub enum EngineEvent {
         peer: PeerId,
         /// Where it should answer.
         at: SocketAddr,
+    },
+    /// Datagrams that leave together do not arrive there, or do again.
+    Runs {
+        /// Who.
+        peer: PeerId,
+        /// Which of the two.
+        verdict: Verdict,
     },
     /// A ping was answered.
     Pong {

@@ -27,6 +27,7 @@ mod peer;
 mod pings;
 mod reconcile;
 mod report;
+mod runs;
 mod timers;
 mod tunnels;
 mod write;

@@ -6,6 +6,7 @@ use crate::batch::{Manner, SendBatch};
 use crate::packet::udp::{Port, UdpV6};
 use crate::packet::{Packet, icmp, ipv6};
 use crate::path::pmtu::{Path, SURELY_WHOLE};
+use crate::path::runs::RunWatch;
 use crate::path::stamp;
 use crate::table::PeerKind;
 use crate::tunnel::Seal;
@@ -89,6 +90,10 @@ impl<S: Seal> LaneEngine<S> {
             return false;
         };
         let state = &mut self.peers[peer as usize];
+        if RunWatch::owns(sequence) {
+            state.runs.handle_answer(sequence);
+            return true;
+        }
         state.pmtu.handle_answer(sequence, now);
         state.counters.mtu.set(state.pmtu.mtu().into());
         let due = state.pmtu.poll_timeout(state.is_busy(now));
@@ -138,7 +143,7 @@ impl Way {
         Manner {
             fragment,
             // The kernel splits no call into datagrams that it has to fragment.
-            alone: fragment && len > usize::from(self.joins),
+            alone: self.single || fragment && len > usize::from(self.joins),
         }
     }
 }

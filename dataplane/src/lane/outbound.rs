@@ -24,6 +24,8 @@ pub(super) struct Way {
     pub(super) whole: u16,
     /// Largest packet that our own link takes in one piece.
     pub(super) joins: u16,
+    /// Whether each leaves by itself: runs to this peer do not arrive.
+    pub(super) single: bool,
 }
 
 impl<S: Seal> LaneEngine<S> {
@@ -159,6 +161,7 @@ impl<S: Seal> LaneEngine<S> {
             to: state.endpoints.current()?,
             whole: self.sizes(peer).whole,
             joins: self.table.mtu().link.saturating_sub(OVERHEAD_V6),
+            single: state.runs.is_single(),
         })
     }
 

@@ -7,6 +7,7 @@ use super::tunnels::Tunnels;
 use crate::path::endpoints::Endpoints;
 use crate::path::health::Health;
 use crate::path::pmtu::{Path, PathMtu};
+use crate::path::runs::RunWatch;
 use crate::path::stamp::{Reflector, Sender};
 use crate::stats::PeerState as State;
 use crate::table::{PeerId, PeerKind};
@@ -77,6 +78,7 @@ pub(super) struct PeerState {
     pub(super) sender: Sender,
     pub(super) reflector: Reflector,
     pub(super) pmtu: PathMtu,
+    pub(super) runs: RunWatch,
     /// The answers to the peer's probes of its path to us.
     pub(super) mtu_reflector: Reflector,
     pub(super) health: Health,
@@ -111,6 +113,7 @@ impl PeerState {
             sender: Sender::new(now),
             reflector: Reflector::default(),
             pmtu: PathMtu::new(NO_PATH, now),
+            runs: RunWatch::default(),
             mtu_reflector: Reflector::default(),
             health: Health::new(now),
             pings: VecDeque::new(),

@@ -3,6 +3,7 @@
 use super::Lane;
 use super::engine::EngineEvent;
 use crate::event::DataplaneEvent;
+use crate::path::runs::Verdict;
 
 impl Lane {
     /// Passes on what there is.
@@ -21,6 +22,10 @@ impl Lane {
                 EngineEvent::LaneSilent { peer, at } => {
                     let lane = self.index;
                     self.tell(DataplaneEvent::LaneSilent { lane, peer, at });
+                }
+                EngineEvent::Runs { peer, verdict } => {
+                    let arrive = verdict == Verdict::Restored;
+                    self.tell(DataplaneEvent::Runs { peer, arrive });
                 }
                 EngineEvent::LocalStall { late } => self.tell(DataplaneEvent::LocalStall { late }),
             }

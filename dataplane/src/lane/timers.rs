@@ -51,6 +51,7 @@ impl<S: Seal> LaneEngine<S> {
             state.health.handle_stall(now);
             state.liveness.handle_stall(now);
             state.pmtu.handle_stall(now);
+            state.runs.handle_stall();
         }
         if self.lane == 0 {
             self.tell(EngineEvent::LocalStall { late });
@@ -69,6 +70,7 @@ impl<S: Seal> LaneEngine<S> {
             self.run_extra(peer, now, send)
         };
         self.probe_mtu(peer, now, send);
+        self.probe_runs(peer, now, send);
         self.tell_lanes(peer, now);
         let state = &mut self.peers[peer as usize];
         if state.kind == PeerKind::Client

@@ -136,8 +136,8 @@ impl OffloadBoard {
     }
 
     pub(crate) fn add_to(&self, stats: &mut OffloadStats) {
-        for offload in self.own.iter() {
-            if !self.is_active(offload) {
+        for offload in Offload::ALL {
+            if self.own.contains(offload) && !self.is_active(offload) {
                 stats.active = stats.active.without(offload);
             }
             stats.refused[offload as usize] += self.refused[offload as usize].load(Relaxed);

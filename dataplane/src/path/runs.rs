@@ -39,7 +39,7 @@ pub enum Verdict {
     Restored,
 }
 
-/// A probe and its control; the control has the next number.
+/// A probe and its control, which has the next number.
 #[derive(Clone, Copy, Debug)]
 struct Pair {
     sequence: u32,
@@ -87,14 +87,20 @@ impl RunWatch {
         sequence >= FIRST_SEQUENCE
     }
 
-    /// If it is time: the number of the next probe, whose control has the next one.
+    /// If it is time: the number of the next probe. Its control has the next one, and what fills the run the one after, which
+    /// is not listened for: it may leave alone, when the probe ends a run of larger datagrams.
     pub fn ask(&mut self, now: Instant) -> Option<u32> {
-        if self.due.is_some_and(|due| now < due) {
+        let due = self
+            .due
+            .filter(|due| now.saturating_duration_since(*due) < PATIENCE);
+        if due.is_some_and(|due| now < due) {
             return None;
         }
         self.due = Some(now + PACE);
+        // A path that was idle: a single packet needs no probes.
+        due?;
         let sequence = self.next_sequence;
-        self.next_sequence = sequence.wrapping_add(2).max(FIRST_SEQUENCE);
+        self.next_sequence = sequence.wrapping_add(4).max(FIRST_SEQUENCE);
         if self.sent.len() == REMEMBERED {
             self.sent.pop_front();
         }

@@ -29,6 +29,13 @@ pub fn handle_dataplane(event: &DataplaneEvent, membership: &Membership, view: &
                 at.port()
             );
         }
+        DataplaneEvent::Runs { peer, arrive: false } => tracing::warn!(
+            peer = name(peer, view),
+            "datagrams sent with segmentation offload do not arrive there, single ones do: sending singly. If this comes from a network card of this host, run with `gso` left out of --offload"
+        ),
+        DataplaneEvent::Runs { peer, arrive: true } => {
+            tracing::info!(peer = name(peer, view), "segmentation offload works again");
+        }
         DataplaneEvent::LocalStall { late } => tracing::warn!(?late, "this host stalled"),
         DataplaneEvent::TunGone => anyhow::bail!("the TUN interface was deleted by somebody else"),
         DataplaneEvent::LaneDied { lane, cause } => anyhow::bail!("lane {lane} died: {cause}"),

@@ -10,4 +10,5 @@ mod lanes;
 mod mtu;
 mod net;
 mod probes;
+mod runs;
 mod sessions;

@@ -57,6 +57,8 @@ pub(super) struct Net<S: Seal = WireGuard> {
     pub(super) slow: Option<(SocketAddr, Duration)>,
     /// Which datagrams are lost.
     pub(super) lose: Rule,
+    /// Whether the network cards corrupt what they segment.
+    pub(super) corrupts: bool,
     /// Every datagram that was sent.
     pub(super) captured: Vec<Flight>,
     flights: BTreeMap<(Instant, u64), Flight>,
@@ -161,6 +163,7 @@ impl<S: Seal> Net<S> {
             delay: 5 * MS,
             slow: None,
             lose: Box::new(|_| false),
+            corrupts: false,
             captured: vec![],
             flights: BTreeMap::new(),
             sequence: 0,
@@ -240,6 +243,18 @@ impl<S: Seal> Net<S> {
         self.settle(n);
     }
 
+    /// Packets out of node `n`'s network that its lane reads in one turn.
+    pub(super) fn outbound_together(&mut self, n: usize, packets: &[Vec<u8>]) {
+        let node = &mut self.nodes[n];
+        for packet in packets {
+            let mut packet = packet.clone();
+            let frame = Frame::whole(&mut packet);
+            node.engine
+                .handle_outbound(frame, self.now, &mut node.send, &mut node.write);
+        }
+        self.settle(n);
+    }
+
     /// A datagram arrives at node `n` now, from wherever.
     pub(super) fn inject(&mut self, n: usize, from: SocketAddr, payload: &[u8]) {
         let node = &mut self.nodes[n];
@@ -282,7 +297,8 @@ impl<S: Seal> Net<S> {
                 fragment: run.fragment,
             };
             self.captured.push(flight.clone());
-            if !(self.lose)(&flight) {
+            let corrupted = self.corrupts && run.count() > 1;
+            if !corrupted && !(self.lose)(&flight) {
                 self.sequence += 1;
                 let more = self.slow.filter(|(place, _)| *place == flight.to);
                 let delay = self.delay + more.map_or(Duration::ZERO, |(_, more)| more);
