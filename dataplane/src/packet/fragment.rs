@@ -69,7 +69,7 @@ impl<'a> Fragments<'a> {
         let room = self.mtu - header.len;
         let size = if left <= room { left } else { room & !7 };
         let more = size < left || self.flags & MORE != 0;
-        let flags = (self.flags & !MORE) + (self.offset / 8) as u16 | if more { MORE } else { 0 };
+        let flags = ((self.flags & !MORE) + (self.offset / 8) as u16) | if more { MORE } else { 0 };
         let fragment = &mut self.packet[begin - header.len..begin + size];
         header.write(fragment, flags);
         self.offset += size;

@@ -54,7 +54,7 @@ fn loss_of_a_fifth_each_way_is_not_taken_for_corruption() {
         state = state
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) % 5 == 0
+        (state >> 33).is_multiple_of(5)
     });
     pairs(&mut net, Duration::from_secs(120));
     assert_eq!(verdicts(&net), []);
