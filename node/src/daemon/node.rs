@@ -42,6 +42,8 @@ pub struct Node {
     pub ready: AtomicBool,
     /// When the process began to be a node.
     pub started: Instant,
+    /// The same, by the wall clock.
+    pub started_at: UnixMillis,
 }
 
 impl Node {

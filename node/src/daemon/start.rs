@@ -191,6 +191,7 @@ fn serve(core: Core, sockets: Sockets, started: Instant) -> anyhow::Result<Runni
         health: Health::default(),
         ready: AtomicBool::new(false),
         started,
+        started_at: wall_now(),
     });
     let settings = Arc::clone(&core.settings);
     let members = core.membership.subscribe();

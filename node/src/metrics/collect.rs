@@ -8,6 +8,7 @@ use meshnode_membership::api::MembershipStats;
 use prometheus::proto::MetricFamily;
 
 use super::family::Family;
+use super::process::Process;
 use crate::daemon::composed::Composed;
 use crate::desired::RouteState;
 
@@ -24,6 +25,8 @@ pub struct Input<'a> {
     pub repairs: u64,
     /// Steps that the kernel refused.
     pub refusals: u64,
+    /// What the kernel says of this process.
+    pub process: Process,
 }
 
 /// All families of a node.
@@ -32,7 +35,8 @@ pub fn families(input: &Input<'_>) -> Vec<MetricFamily> {
         .into_iter()
         .chain(lanes(input))
         .chain(peers(input))
-        .chain(gossip(input));
+        .chain(gossip(input))
+        .chain(input.process.families());
     all.filter_map(Family::finish).collect()
 }
 

@@ -3,6 +3,7 @@
 
 mod collect;
 mod family;
+mod process;
 pub mod server;
 #[cfg(test)]
 mod tests;

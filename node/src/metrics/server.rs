@@ -13,6 +13,7 @@ use prometheus::{Encoder, TextEncoder};
 use tokio::net::TcpListener;
 
 use super::collect::{Input, families};
+use super::process::Process;
 use crate::daemon::node::Node;
 
 /// Opens the port.
@@ -49,6 +50,7 @@ fn scrape(node: &Node) -> anyhow::Result<Vec<u8>> {
         membership: &node.membership.stats(),
         repairs: node.netlink.repairs(),
         refusals: node.netlink.refusals(),
+        process: Process::read(node.started_at),
     });
     let mut text = Vec::new();
     TextEncoder::new().encode(&families, &mut text)?;

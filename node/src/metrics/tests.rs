@@ -11,6 +11,7 @@ use meshnode_membership::api::MembershipStats;
 use prometheus::{Encoder, TextEncoder};
 
 use super::collect::{Input, families};
+use super::process::Process;
 use crate::config::settings::Layer;
 use crate::config::{Overrides, Settings};
 use crate::daemon::changes::RouteChanges;
@@ -60,6 +61,10 @@ fn scrape(peers: &[u8], stats: &Stats) -> String {
         membership: &membership,
         repairs: 1,
         refusals: 0,
+        process: Process {
+            started: UnixMillis(7_000),
+            ..Process::default()
+        },
     };
     let mut text = Vec::new();
     TextEncoder::new().encode(&families(&input), &mut text).unwrap();
@@ -111,6 +116,7 @@ fn every_name_of_the_design_is_there() {
         "meshnode_route_changes_total{reason=\"announced\"} 3",
         "meshnode_gossip_digest_bytes 53",
         "meshnode_grant_expiry_seconds 5",
+        "process_start_time_seconds 7",
     ] {
         assert!(text.lines().any(|l| l == line), "{line} is missing from\n{text}");
     }
