@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod capture;
+pub mod dashboards;
 pub mod fuzz_bodies;
 pub mod http;
 pub mod node;

@@ -8,6 +8,7 @@ mod bad_setup;
 mod bad_tokens;
 mod clients;
 mod clouds;
+mod dashboards;
 mod device;
 mod founder;
 mod itself;
