@@ -75,6 +75,5 @@ fn table(me: u8, peer: u8, endpoint: SocketAddr) -> Result<Table, Box<dyn Error>
         },
         member_addresses: Vec::new(),
         mtu: MtuPolicy::default(),
-        own_addresses: Vec::new(),
     })
 }

@@ -4,12 +4,11 @@
 //! away from the packet path; lanes take the result between two batches. A lane never changes a table.
 
 use crate::lpm::{LongestPrefix, PrefixSet};
-use crate::packet::icmp;
 use ipnet::IpNet;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 use zeroize::Zeroizing;
 
@@ -133,8 +132,6 @@ pub struct Table {
     pub mesh_address: Option<Ipv6Addr>,
     /// How large packets may be.
     pub mtu: MtuPolicy,
-    /// Addresses of this host that senders of too large packets are answered from; the first of each version counts.
-    pub own_addresses: Vec<IpAddr>,
     /// Inner destinations accepted for this node: own prefixes and the own mesh address.
     pub local: Vec<IpNet>,
     /// All peers.
@@ -169,7 +166,6 @@ impl Table {
             epoch: self.epoch,
             forwarding: self.forwarding,
             mtu: self.mtu,
-            icmp_sources: icmp_sources(&self.own_addresses, self.mesh_address),
             mesh_address: self.mesh_address,
             local: self.local.into_iter().collect(),
             clients: client_routes(&peers),
@@ -183,24 +179,6 @@ impl Table {
                 .map(|ip| ip.to_canonical())
                 .collect(),
         }
-    }
-}
-
-/// RFC 7600: an IPv4 source for ICMP of those who have none.
-const DUMMY_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
-
-fn icmp_sources(own: &[IpAddr], mesh: Option<Ipv6Addr>) -> icmp::Sources {
-    let v4 = own.iter().find_map(|address| match address {
-        IpAddr::V4(v4) => Some(*v4),
-        IpAddr::V6(_) => None,
-    });
-    let v6 = own.iter().find_map(|address| match address {
-        IpAddr::V6(v6) => Some(*v6),
-        IpAddr::V4(_) => None,
-    });
-    icmp::Sources {
-        v4: v4.unwrap_or(DUMMY_V4),
-        v6: v6.or(mesh),
     }
 }
 
@@ -245,7 +223,6 @@ pub struct CompiledTable {
     epoch: u64,
     forwarding: Forwarding,
     mtu: MtuPolicy,
-    icmp_sources: icmp::Sources,
     mesh_address: Option<Ipv6Addr>,
     peers: Vec<CompiledPeer>,
     keys: Keys,
@@ -275,11 +252,6 @@ impl CompiledTable {
     /// How large packets may be.
     pub fn mtu(&self) -> MtuPolicy {
         self.mtu
-    }
-
-    /// Where senders of too large packets are answered from.
-    pub fn icmp_sources(&self) -> icmp::Sources {
-        self.icmp_sources
     }
 
     /// Our keys.

@@ -132,7 +132,7 @@ impl<S: Seal> LaneEngine<S> {
         if !self.refusals.take(now) {
             return None;
         }
-        icmp::too_big(&packet, self.table.icmp_sources(), mtu, &mut self.scratch)
+        icmp::too_big(&packet, mtu, &mut self.scratch)
     }
 }
 

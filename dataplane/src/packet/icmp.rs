@@ -1,5 +1,9 @@
 //! The two messages that tell a sender what the path takes: ICMP "fragmentation needed" (RFC 792, RFC 1191 §4, RFC 1812
 //! §4.3.2) and ICMPv6 "packet too big" (RFC 4443 §3.2).
+//!
+//! They come from where the packet was going, as those of the kernel's own tunnels do (`iptunnel_pmtud_build_icmp`). From an
+//! address of this host the kernel would take none over IPv4: one that comes in by an interface with a source of our own is
+//! a martian. What lies behind the mesh is also what firewalls and reverse path filters expect from it.
 
 use super::{Packet, checksum, ipv4, ipv6};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -26,34 +30,17 @@ const PACKET_TOO_BIG: u8 = 2;
 /// ICMP types that are answers to an error, or ask for something: all others are errors, which must not be answered.
 const ICMP_QUERIES: [u8; 9] = [0, 8, 9, 10, 13, 14, 15, 16, 42];
 
-/// Where our messages come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sources {
-    /// Over IPv4.
-    pub v4: Ipv4Addr,
-    /// Over IPv6, if there is an address.
-    pub v6: Option<Ipv6Addr>,
-}
-
-impl Default for Sources {
-    fn default() -> Sources {
-        Sources {
-            v4: Ipv4Addr::UNSPECIFIED,
-            v6: None,
-        }
-    }
-}
-
-/// Writes the message for the sender of `packet` into `out`: the next hop takes packets of at most `mtu` bytes. Returns its
-/// length; `None`: this packet is not to be answered (RFC 1812 §4.3.2.7, RFC 4443 §2.4 e), or there is no address to answer
-/// from. `out`: at least [`MAX`] bytes.
-pub fn too_big(packet: &Packet<'_>, sources: Sources, mtu: u16, out: &mut [u8]) -> Option<usize> {
+/// Writes the message for the sender of `packet` into `out`: the way to its destination takes packets of at most `mtu` bytes.
+/// Returns its length; `None`: this packet is not to be answered (RFC 1812 §4.3.2.7, RFC 4443 §2.4 e). `out`: at least
+/// [`MAX`] bytes.
+pub fn too_big(packet: &Packet<'_>, mtu: u16, out: &mut [u8]) -> Option<usize> {
     if !may_answer(packet) {
         return None;
     }
-    match packet.source {
-        IpAddr::V4(to) => fragmentation_needed(packet.bytes, sources.v4, to, mtu, out),
-        IpAddr::V6(to) => packet_too_big(packet.bytes, sources.v6?, to, mtu, out),
+    match (packet.destination, packet.source) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => fragmentation_needed(packet.bytes, from, to, mtu, out),
+        (IpAddr::V6(from), IpAddr::V6(to)) => packet_too_big(packet.bytes, from, to, mtu, out),
+        _ => None,
     }
 }
 
@@ -98,8 +85,6 @@ fn write_message(message: &mut [u8], kind: [u8; 2], mtu: u32, quote: &[u8], sum:
 fn may_answer(packet: &Packet<'_>) -> bool {
     let one =
         |address: IpAddr| !address.is_multicast() && !address.is_unspecified() && !is_broadcast(address);
-    // RFC 4443 §2.4 e.3: "packet too big" is the exception for packets to many.
-    let to_one = packet.destination.is_ipv6() || one(packet.destination);
     let kind = packet.bytes.get(packet.payload).copied();
     let error = match (packet.protocol, kind) {
         (ICMP, Some(kind)) => !ICMP_QUERIES.contains(&kind),
@@ -107,7 +92,7 @@ fn may_answer(packet: &Packet<'_>) -> bool {
         _ => false,
     };
     let later = packet.fragment && packet.source.is_ipv4() && ipv4::fragment_offset(packet.bytes) != 0;
-    one(packet.source) && to_one && !error && !later
+    one(packet.source) && one(packet.destination) && !error && !later
 }
 
 fn is_broadcast(address: IpAddr) -> bool {
@@ -119,11 +104,6 @@ mod tests {
     use super::*;
     use etherparse::{Icmpv4Slice, Icmpv4Type, Icmpv6Slice, Icmpv6Type, PacketBuilder, icmpv4};
     use proptest::prelude::*;
-
-    const SOURCES: Sources = Sources {
-        v4: Ipv4Addr::new(10, 0, 0, 254),
-        v6: Some(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0xfe)),
-    };
 
     fn v4(len: usize) -> Vec<u8> {
         let mut bytes = vec![];
@@ -141,7 +121,7 @@ mod tests {
 
     fn answer(packet: &[u8], mtu: u16) -> Option<Vec<u8>> {
         let mut out = vec![0xff; MAX];
-        let len = too_big(&Packet::parse(packet).unwrap(), SOURCES, mtu, &mut out)?;
+        let len = too_big(&Packet::parse(packet).unwrap(), mtu, &mut out)?;
         out.truncate(len);
         Some(out)
     }
@@ -152,7 +132,7 @@ mod tests {
             let packet = v4(len);
             let out = answer(&packet, mtu).unwrap();
             let parsed = Packet::parse(&out).unwrap();
-            prop_assert_eq!((parsed.source, parsed.destination), (SOURCES.v4.into(), "10.0.0.1".parse().unwrap()));
+            prop_assert_eq!((parsed.source, parsed.destination), ("10.1.0.1".parse().unwrap(), "10.0.0.1".parse().unwrap()));
             prop_assert_eq!(checksum::finish(checksum::add(0, &out[..20])), 0);
             prop_assert_eq!(checksum::finish(checksum::add(0, &out[20..])), 0);
             let icmp = Icmpv4Slice::from_slice(&out[20..]).unwrap();
@@ -166,7 +146,7 @@ mod tests {
             let packet = v6(len);
             let out = answer(&packet, mtu).unwrap();
             let icmp = Icmpv6Slice::from_slice(&out[40..]).unwrap();
-            prop_assert!(icmp.is_checksum_valid(SOURCES.v6.unwrap().octets(), [1; 16]));
+            prop_assert!(icmp.is_checksum_valid([2; 16], [1; 16]));
             prop_assert_eq!(icmp.icmp_type(), Icmpv6Type::PacketTooBig { mtu: mtu.into() });
             prop_assert!(out.len() <= 1_280 && packet.starts_with(icmp.payload()));
         }

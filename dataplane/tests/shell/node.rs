@@ -85,7 +85,6 @@ pub(crate) fn table(me: Identity, peer: Identity, endpoint: SocketAddr) -> Table
         },
         member_addresses: vec![endpoint.ip()],
         mtu: MtuPolicy::default(),
-        own_addresses: vec![],
     }
 }
 

@@ -23,7 +23,6 @@ pub fn table(
             most: interface_mtu,
             ..MtuPolicy::default()
         },
-        own_addresses: desired.own_addresses.clone(),
         mesh_address: Some(mesh_address(mesh, me)),
         local: desired.local.clone(),
         peers: desired.peers.clone(),

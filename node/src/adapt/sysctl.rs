@@ -81,8 +81,6 @@ impl Settings {
         if self.any_strict() {
             outcomes.extend(self.set("ipv4/conf/all/rp_filter", "2"));
         }
-        // What we tell local senders of too large packets comes in by `interface`, from an address of this host.
-        outcomes.extend(self.set(&format!("ipv4/conf/{interface}/accept_local"), "1"));
         outcomes.iter().for_each(Outcome::say);
         outcomes
     }

@@ -50,8 +50,6 @@ pub struct Desired {
     pub guarded: BTreeSet<IpNet>,
     /// What the gateway itself sends IPv4 from.
     pub source_hint_v4: Option<IpAddr>,
-    /// Addresses of the host inside its own prefixes: what it answers senders from.
-    pub own_addresses: Vec<IpAddr>,
     /// Largest packet that the host's own links take, in bytes.
     pub link_mtu: u16,
     /// Tunnels.
@@ -75,10 +73,6 @@ pub fn compose(view: &View, local: &Local) -> Desired {
         kernel: addresses::kernel(view, local, &choice),
         guarded: addresses::guarded(view, &choice),
         source_hint_v4: addresses::source_hint(local, false),
-        own_addresses: [false, true]
-            .into_iter()
-            .filter_map(|v6| addresses::source_hint(local, v6))
-            .collect(),
         link_mtu: local.host.underlay_mtu(),
         peers: tunnels::peers(view, &choice),
         routes: tunnels::routes(view, &choice),

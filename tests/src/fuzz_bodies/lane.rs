@@ -216,7 +216,6 @@ fn table() -> Arc<CompiledTable> {
             },
             member_addresses: vec![],
             mtu: MtuPolicy::default(),
-            own_addresses: vec![],
         };
         Arc::new(table.compile())
     });

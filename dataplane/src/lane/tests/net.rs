@@ -126,7 +126,6 @@ pub(super) fn table(me: usize, nodes: usize) -> Table {
         forwarding: crate::table::Forwarding::Mesh,
         mesh_address: Some(mesh_address(me)),
         mtu: MtuPolicy::default(),
-        own_addresses: vec![],
         local: node_peer(me, 0).sources,
         peers: others.clone().map(|n| node_peer(n, 0)).collect(),
         routes: others
