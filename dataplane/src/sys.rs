@@ -86,8 +86,8 @@ pub(crate) fn allow_ipv6_fragments(socket: impl AsFd) -> io::Result<()> {
     set_int(socket, libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, 0)
 }
 
-/// Lets the kernel and routers fragment the datagrams of a UDP socket, or forbids it. Either way what ICMP said about path
-/// MTUs is ignored (ip(7): IP_PMTUDISC_OMIT, IP_PMTUDISC_PROBE).
+/// Lets the kernel and routers fragment the datagrams of a UDP socket, or forbids it. What ICMP said about path MTUs counts
+/// for nothing (ip(7): IP_PMTUDISC_OMIT, IP_PMTUDISC_PROBE), but for how small fragments are over IPv6.
 pub(crate) fn allow_fragments(socket: impl AsFd, ipv4: bool, allow: bool) -> io::Result<()> {
     if ipv4 {
         let discover = if allow {
@@ -98,7 +98,8 @@ pub(crate) fn allow_fragments(socket: impl AsFd, ipv4: bool, allow: bool) -> io:
         return set_int(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, discover);
     }
     let discover = if allow {
-        libc::IPV6_PMTUDISC_OMIT
+        // Routers fragment no IPv6: the kernel has to, as small as routers told it.
+        libc::IPV6_PMTUDISC_DONT
     } else {
         libc::IPV6_PMTUDISC_PROBE
     };

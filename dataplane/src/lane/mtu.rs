@@ -5,7 +5,7 @@ use super::outbound::Way;
 use crate::batch::{Manner, SendBatch};
 use crate::packet::udp::{Port, UdpV6};
 use crate::packet::{Packet, icmp, ipv6};
-use crate::path::pmtu::{Path, SURELY_WHOLE};
+use crate::path::pmtu::{FLOOR, Path, SURELY_WHOLE};
 use crate::path::runs::RunWatch;
 use crate::path::stamp;
 use crate::table::PeerKind;
@@ -15,10 +15,17 @@ use std::time::{Duration, Instant};
 /// Sizes of inner packets to a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sizes {
-    /// The largest that is sent.
+    /// The largest that is sent, but for IPv6: see [`Sizes::limit`].
     pub(super) mtu: u16,
     /// The largest that travels in one piece; the outer packet of a larger one may be fragmented.
     pub(super) whole: u16,
+}
+
+impl Sizes {
+    /// The largest packet of this version that is sent: no IPv6 link may take less than 1,280 bytes (RFC 8200 §5).
+    pub(super) fn limit(self, ipv6: bool) -> u16 {
+        if ipv6 { self.mtu.max(FLOOR) } else { self.mtu }
+    }
 }
 
 impl<S: Seal> LaneEngine<S> {
@@ -143,7 +150,7 @@ impl Way {
         Manner {
             fragment,
             // The kernel splits no call into datagrams that it has to fragment.
-            alone: self.single || fragment && len > usize::from(self.joins),
+            alone: self.single || fragment && len > usize::from(self.joins.min(self.mtu)),
         }
     }
 }

@@ -20,6 +20,8 @@ use std::time::Instant;
 pub(super) struct Way {
     pub(super) slot: u32,
     pub(super) to: Endpoint,
+    /// Largest packet that the path is used for, but for IPv6.
+    pub(super) mtu: u16,
     /// Largest packet that travels in one piece.
     pub(super) whole: u16,
     /// Largest packet that our own link takes in one piece.
@@ -88,8 +90,9 @@ impl<S: Seal> LaneEngine<S> {
         if let Some(sooner) = self.peers[peer as usize].note_data(now) {
             self.wake(peer, sooner);
         }
-        let mtu = self.sizes(peer).mtu;
-        frame.fit(mtu);
+        let sizes = self.sizes(peer);
+        frame.fit(sizes.mtu);
+        let mtu = sizes.limit(frame.is_ipv6());
         let mut segments = match frame.segments() {
             Ok(segments) => segments,
             Err(reason) => {
@@ -156,10 +159,12 @@ impl<S: Seal> LaneEngine<S> {
 
     pub(super) fn way(&self, peer: u32) -> Option<Way> {
         let state = &self.peers[peer as usize];
+        let sizes = self.sizes(peer);
         Some(Way {
             slot: state.sending(&self.tunnels)?,
             to: state.endpoints.current()?,
-            whole: self.sizes(peer).whole,
+            mtu: sizes.mtu,
+            whole: sizes.whole,
             joins: self.table.mtu().link.saturating_sub(OVERHEAD_V6),
             single: state.runs.is_single(),
         })

@@ -108,6 +108,11 @@ impl<'a> Frame<'a> {
         self.packet
     }
 
+    /// Whether it is one of IPv6.
+    pub fn is_ipv6(&self) -> bool {
+        self.packet.first().is_some_and(|first| first >> 4 == 6)
+    }
+
     /// Takes what parsing found: how long the packet is, and where its TCP header begins if it is one of TCP.
     pub fn describe(&mut self, len: usize, tcp: Option<usize>) {
         let packet = std::mem::take(&mut self.packet);
@@ -141,7 +146,7 @@ impl<'a> Frame<'a> {
     }
 
     fn clamp(&mut self, tcp: usize, mtu: u16, checksum: mss::Checksum) {
-        let ipv6 = self.packet[0] >> 4 == 6;
+        let ipv6 = self.is_ipv6();
         mss::clamp(&mut self.packet[tcp..], ipv6, mtu, checksum);
     }
 

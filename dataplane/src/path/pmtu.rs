@@ -178,8 +178,12 @@ impl PathMtu {
         self.state
     }
 
-    /// Largest inner packet that the path is used for; never below [`FLOOR`].
+    /// Largest inner packet that the path is used for; [`SURELY_WHOLE`] if not even [`FLOOR`] arrives. IPv6 packets up to
+    /// the floor must pass then too, in fragments.
     pub fn mtu(&self) -> u16 {
+        if self.state == State::Error {
+            return SURELY_WHOLE;
+        }
         let ethernet = self.path.ethernet();
         if self.fresh && ethernet < self.failed {
             return self.confirmed.max(ethernet);

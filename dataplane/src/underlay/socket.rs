@@ -207,7 +207,7 @@ impl Socket {
             return 0;
         }
         match (Errno::from_io_error(&error), transmit.segment_size) {
-            (Some(Errno::INVAL | Errno::IO), Some(size)) => {
+            (Some(Errno::INVAL | Errno::IO | Errno::MSGSIZE), Some(size)) => {
                 let lost = self.send_singly(transmit, size, when_full);
                 let size_is_why = self.fragments == Fragments::Forbidden && self.fragmenting.load(Relaxed);
                 if size_is_why || lost == segments(transmit) {

@@ -58,7 +58,7 @@ fn set_flags(packet: &mut [u8], flags: u8) {
 
 #[test]
 fn the_mtu_of_a_path_is_measured_and_shown() {
-    for (takes, mtu) in [(1_280, 1_280), (1_400, 1_340), (1_500, 1_440), (9_001, 8_941)] {
+    for (takes, mtu) in [(1_280, 1_200), (1_400, 1_340), (1_500, 1_440), (9_001, 8_941)] {
         let net = measured(takes);
         assert_eq!((net.peer(0, 1).mtu, net.peer(1, 0).mtu), (mtu, mtu), "{takes}");
     }
@@ -203,9 +203,9 @@ fn path_that_shrinks_silently_carries_data_again_within_a_second() {
 #[test]
 fn what_a_path_takes_travels_whole_and_only_more_may_be_fragmented() {
     let mut net = measured(1_280);
-    net.outbound(0, &packet("10.0.0.1", "10.1.0.1", &[7; 1_100]));
-    net.outbound(0, &packet("10.0.0.1", "10.1.0.1", &[7; 1_240]));
-    let sealed = |payload: usize| payload + 28 + crate::tunnel::OVERHEAD;
+    net.outbound(0, &packet("fd00::1", "fd00:1::1", &[7; 1_100]));
+    net.outbound(0, &packet("fd00::1", "fd00:1::1", &[7; 1_231]));
+    let sealed = |payload: usize| payload + 48 + crate::tunnel::OVERHEAD;
     let sent = net.captured();
     let may_be_fragmented = |payload| {
         let of = sent
@@ -214,7 +214,28 @@ fn what_a_path_takes_travels_whole_and_only_more_may_be_fragmented() {
         of.map(|flight| flight.fragment).collect::<Vec<_>>()
     };
     assert_eq!(
-        (may_be_fragmented(1_100), may_be_fragmented(1_240)),
+        (may_be_fragmented(1_100), may_be_fragmented(1_231)),
         (vec![false], vec![true])
     );
+}
+
+#[test]
+fn below_the_floor_tcp_is_cut_to_travel_whole() {
+    let mut net = measured(1_280);
+    let mut big = tcp(|header| header.ack = true, &[7; 1_240]);
+    forbid_fragments(&mut big);
+    net.outbound(0, &big);
+    assert!(net.captured().iter().all(|flight| !flight.fragment));
+    net.run(50 * MS);
+    assert_eq!(net.delivered(1).len(), 2);
+    assert_eq!(net.dropped(0, DropReason::TooBig), 0);
+}
+
+#[test]
+fn below_the_floor_no_v6_sender_is_told_less_than_ipv6_demands() {
+    let mut net = measured(1_280);
+    net.outbound(0, &packet("fd00::1", "fd00:1::1", &[7; 1_400]));
+    let answers = net.delivered(0);
+    let icmp = Icmpv6Slice::from_slice(&answers[0][40..]).unwrap();
+    assert_eq!(icmp.icmp_type(), Icmpv6Type::PacketTooBig { mtu: 1_280 });
 }
