@@ -4,6 +4,7 @@
 //! every test run and on a stable compiler; and by the cargo-fuzz crate in `tests/fuzz`, for as long as
 //! somebody lets it. An input that once broke something is kept in `tests/fuzz/regressions/<target>/`.
 
+mod fitting;
 mod gossip;
 mod lane;
 mod merging;
@@ -13,6 +14,7 @@ mod record;
 mod trust;
 mod uapi;
 
+pub use fitting::fit;
 pub use gossip::gossip_guard;
 pub use lane::lane;
 pub use merging::merge;
@@ -84,6 +86,12 @@ pub const TARGETS: &[Target] = &[
         body: merge,
         seeds: merging::seeds,
         per_second: 30_000,
+    },
+    Target {
+        name: "fit",
+        body: fit,
+        seeds: fitting::seeds,
+        per_second: 20_000,
     },
     Target {
         name: "uapi",

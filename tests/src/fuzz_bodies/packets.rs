@@ -121,7 +121,7 @@ fn check_hop(data: &[u8]) {
 }
 
 /// RFC 1071, the slow way: 0 over a header whose checksum is right.
-fn internet_checksum(bytes: &[u8]) -> u16 {
+pub(super) fn internet_checksum(bytes: &[u8]) -> u16 {
     let words = bytes
         .chunks(2)
         .map(|pair| u64::from(pair[0]) << 8 | u64::from(*pair.get(1).unwrap_or(&0)));
