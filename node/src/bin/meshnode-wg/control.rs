@@ -16,9 +16,9 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Mutex, Semaphore};
 
 use crate::device::Device;
-use crate::private_socket;
 use crate::readiness;
-use crate::uapi_requests::Conversation;
+use meshnode::private_socket;
+use meshnode::uapi_requests::Conversation;
 
 /// Where `wg` looks.
 const DIRECTORY: &str = "/var/run/wireguard";

@@ -16,12 +16,8 @@ mod device;
 mod link;
 mod log;
 mod options;
-#[path = "../../private_socket.rs"]
-mod private_socket;
 mod readiness;
 mod run;
-#[path = "../../uapi_requests.rs"]
-mod uapi_requests;
 
 use std::process::ExitCode;
 
