@@ -14,7 +14,7 @@
 //! | `timers` | all that happens because time passes |
 //! | `reconcile` | a new table |
 //! | `extra`, `liveness`, `handoff` | what is different in a lane above 0, and what lanes say to each other |
-//! | `peer`, `tunnels`, `inbox`, `counters` | what the engine is made of |
+//! | `peer`, `path`, `tunnels`, `inbox`, `counters` | what the engine is made of |
 
 use super::counters::LaneCounters;
 use super::handoff::{Detours, Handoff};

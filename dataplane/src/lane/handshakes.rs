@@ -178,8 +178,8 @@ impl<S: Seal> LaneEngine<S> {
             }
         }
         // The first probe says at once whether it works both ways.
-        if state.health.state() != PeerState::Up {
-            state.next_probe = now;
+        if state.direct.health.state() != PeerState::Up {
+            state.direct.next_probe = now;
         }
         self.wake(peer, now);
         self.flush(peer, now, send);
@@ -188,7 +188,10 @@ impl<S: Seal> LaneEngine<S> {
     /// Begins a handshake under the current keys, towards the places where the peer may be.
     pub(super) fn initiate(&mut self, peer: u32, now: Instant, send: &mut SendBatch) {
         let state = &mut self.peers[peer as usize];
-        let (attempt, alive) = (state.driver.attempts(), state.health.state() != PeerState::Down);
+        let (attempt, alive) = (
+            state.driver.attempts(),
+            state.direct.health.state() != PeerState::Down,
+        );
         state.driver.handle_sent(now);
         state.last_initiation = Some(now);
         // Without keys there is nothing to begin with; the attempt counts, so that the next one waits its turn.

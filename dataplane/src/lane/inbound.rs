@@ -98,7 +98,7 @@ impl<S: Seal> LaneEngine<S> {
         };
         let peer = tunnel.peer;
         let state = &mut self.peers[peer as usize];
-        state.health.handle_heard(now);
+        state.direct.health.handle_heard(now);
         state.liveness.handle_heard(payload, now);
         let moved = if newness == Newness::Late {
             None
@@ -227,7 +227,7 @@ impl<S: Seal> LaneEngine<S> {
         send: &mut SendBatch,
     ) -> bool {
         let mut scratch = std::mem::take(&mut self.scratch);
-        let reflector = &mut self.peers[peer as usize].reflector;
+        let reflector = &mut self.peers[peer as usize].direct.reflector;
         let answer = reflector.reflect(probe, ipv6::hop_limit(packet), &self.clock, now, &mut scratch);
         if let Some(len) = answer {
             self.seal(peer, &scratch[..len], now, send);
@@ -238,15 +238,15 @@ impl<S: Seal> LaneEngine<S> {
 
     fn handle_answer(&mut self, peer: u32, payload: &[u8], now: Instant) -> bool {
         let state = &mut self.peers[peer as usize];
-        let Some(measured) = state.sender.handle_reply(payload, now) else {
+        let Some(measured) = state.direct.sender.handle_reply(payload, now) else {
             return false;
         };
         state
             .counters
-            .handle_round_trip(measured.rtt, &state.sender.round_trips);
-        let up = state.health.handle_answer(now).is_some();
+            .handle_round_trip(measured.rtt, &state.direct.sender.round_trips);
+        let up = state.direct.health.handle_answer(now).is_some();
         if up {
-            state.counters.set_state(state.health.state());
+            state.counters.set_state(state.direct.health.state());
             // The path works again: what a dead one began is no longer needed, unless it is for new keys.
             if state.current.is_some_and(|slot| self.tunnels.is_live(slot)) {
                 state.driver.rest();

@@ -23,6 +23,7 @@ pub(crate) mod link;
 mod liveness;
 mod mtu;
 mod outbound;
+mod path;
 mod peer;
 mod pings;
 mod reconcile;

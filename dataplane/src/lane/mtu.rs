@@ -39,8 +39,8 @@ impl<S: Seal> LaneEngine<S> {
             };
         }
         Sizes {
-            mtu: state.pmtu.mtu(),
-            whole: state.pmtu.whole(),
+            mtu: state.direct.pmtu.mtu(),
+            whole: state.direct.pmtu.whole(),
         }
     }
 
@@ -57,10 +57,10 @@ impl<S: Seal> LaneEngine<S> {
             link: policy.link,
             most: policy.most,
         };
-        state.pmtu.set_path(path, now);
+        state.direct.pmtu.set_path(path, now);
         let busy = state.is_busy(now);
-        let ask = state.pmtu.handle_timeout(busy, now);
-        state.counters.mtu.set(state.pmtu.mtu().into());
+        let ask = state.direct.pmtu.handle_timeout(busy, now);
+        state.counters.mtu.set(state.direct.pmtu.mtu().into());
         let Some(ask) = ask else { return };
         let from = Port {
             address: from,
@@ -88,7 +88,7 @@ impl<S: Seal> LaneEngine<S> {
         let state = &self.peers[peer as usize];
         let addresses = state.mesh_address.is_some() && self.table.mesh_address().is_some();
         let probed = addresses && self.way(peer).is_some();
-        probed.then(|| state.pmtu.poll_timeout(state.is_busy(now)))
+        probed.then(|| state.direct.pmtu.poll_timeout(state.is_busy(now)))
     }
 
     /// A probe of ours was answered.
@@ -98,12 +98,12 @@ impl<S: Seal> LaneEngine<S> {
         };
         let state = &mut self.peers[peer as usize];
         if RunWatch::owns(sequence) {
-            state.runs.handle_answer(sequence);
+            state.direct.runs.handle_answer(sequence);
             return true;
         }
-        state.pmtu.handle_answer(sequence, now);
-        state.counters.mtu.set(state.pmtu.mtu().into());
-        let due = state.pmtu.poll_timeout(state.is_busy(now));
+        state.direct.pmtu.handle_answer(sequence, now);
+        state.counters.mtu.set(state.direct.pmtu.mtu().into());
+        let due = state.direct.pmtu.poll_timeout(state.is_busy(now));
         if due <= now {
             self.wake(peer, now);
         }
@@ -124,7 +124,7 @@ impl<S: Seal> LaneEngine<S> {
             ..*probe
         };
         let mut answer = [0; stamp::PROBE];
-        let reflector = &mut self.peers[peer as usize].mtu_reflector;
+        let reflector = &mut self.peers[peer as usize].direct.mtu_reflector;
         let len = reflector.reflect(&short, ipv6::hop_limit(packet), &self.clock, now, &mut answer);
         if let Some(len) = len {
             self.seal(peer, &answer[..len], now, send);

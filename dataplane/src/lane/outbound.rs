@@ -166,7 +166,7 @@ impl<S: Seal> LaneEngine<S> {
             mtu: sizes.mtu,
             whole: sizes.whole,
             joins: self.table.mtu().link.saturating_sub(OVERHEAD_V6),
-            single: state.runs.is_single(),
+            single: state.direct.runs.is_single(),
         })
     }
 

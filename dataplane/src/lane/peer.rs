@@ -3,13 +3,9 @@
 use super::counters::PeerCounters;
 use super::engine::KeyPair;
 use super::liveness::Liveness;
+use super::path::{PROBE_BUSY, Path};
 use super::tunnels::Tunnels;
 use crate::path::endpoints::Endpoints;
-use crate::path::health::Health;
-use crate::path::pmtu::{Path, PathMtu};
-use crate::path::runs::RunWatch;
-use crate::path::stamp::{Reflector, Sender};
-use crate::stats::PeerState as State;
 use crate::table::{PeerId, PeerKind};
 use crate::tunnel::Seal;
 use crate::tunnel::handshake::{Driver, Side};
@@ -20,21 +16,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
-/// Probes on a path that carries traffic, or that misses answers.
-pub(super) const PROBE_BUSY: Duration = Duration::from_millis(100);
-
-/// Probes on an idle path.
-pub(super) const PROBE_IDLE: Duration = Duration::from_secs(1);
-
 /// How long after its last packet a path still carries traffic.
 const BUSY: Duration = Duration::from_secs(1);
-
-/// Before anybody knows where a peer is.
-const NO_PATH: Path = Path {
-    to: None,
-    link: u16::MAX,
-    most: u16::MAX,
-};
 
 /// The tunnel that should be.
 #[derive(Clone, PartialEq, Eq)]
@@ -72,18 +55,13 @@ pub(super) struct PeerState {
     pub(super) last_initiation: Option<Instant>,
     pub(super) current: Option<u32>,
     pub(super) old: Option<Old>,
+    /// The way straight to it.
+    pub(super) direct: Path,
+    /// Where that leads.
     pub(super) endpoints: Endpoints,
     pub(super) endpoint_set: u64,
     pub(super) pending: Pending,
-    pub(super) sender: Sender,
-    pub(super) reflector: Reflector,
-    pub(super) pmtu: PathMtu,
-    pub(super) runs: RunWatch,
-    /// The answers to the peer's probes of its path to us.
-    pub(super) mtu_reflector: Reflector,
-    pub(super) health: Health,
     pub(super) pings: VecDeque<u32>,
-    pub(super) next_probe: Instant,
     pub(super) last_data: Option<Instant>,
     pub(super) last_sent: Option<Instant>,
     /// When its timers run next; lanes above 0 mostly have none.
@@ -107,17 +85,11 @@ impl PeerState {
             last_initiation: None,
             current: None,
             old: None,
+            direct: Path::new(now),
             endpoints: Endpoints::default(),
             endpoint_set: 0,
             pending: Pending::default(),
-            sender: Sender::new(now),
-            reflector: Reflector::default(),
-            pmtu: PathMtu::new(NO_PATH, now),
-            runs: RunWatch::default(),
-            mtu_reflector: Reflector::default(),
-            health: Health::new(now),
             pings: VecDeque::new(),
-            next_probe: now,
             last_data: None,
             last_sent: None,
             due: None,
@@ -149,15 +121,6 @@ impl PeerState {
             .is_some_and(|at| now.saturating_duration_since(at) < BUSY)
     }
 
-    pub(super) fn probe_interval(&self, now: Instant) -> Duration {
-        let close = self.is_busy(now) || self.health.is_suspect();
-        if close && self.health.state() == State::Up {
-            PROBE_BUSY
-        } else {
-            PROBE_IDLE
-        }
-    }
-
     /// A packet with payload passed, either way. Returns when the timers are to run if it is the first for a while: the next
     /// probe is due sooner, and the other lanes are to know.
     pub(super) fn note_data(&mut self, now: Instant) -> Option<Instant> {
@@ -167,7 +130,7 @@ impl PeerState {
         if was_busy || self.kind == PeerKind::Client {
             return None;
         }
-        self.next_probe = self.next_probe.min(now + PROBE_BUSY);
+        self.direct.next_probe = self.direct.next_probe.min(now + PROBE_BUSY);
         Some(now)
     }
 

@@ -17,11 +17,11 @@ impl<S: Seal> LaneEngine<S> {
     pub(super) fn probe_runs(&mut self, peer: u32, now: Instant, send: &mut SendBatch) {
         let way = self.way(peer);
         let state = &mut self.peers[peer as usize];
-        let verdict = state.runs.handle_timeout(now);
+        let verdict = state.direct.runs.handle_timeout(now);
         let (Some(way), Some(to), Some(from)) = (way, state.mesh_address, self.table.mesh_address()) else {
             return;
         };
-        if let Some(sequence) = state.is_busy(now).then(|| state.runs.ask(now)).flatten() {
+        if let Some(sequence) = state.is_busy(now).then(|| state.direct.runs.ask(now)).flatten() {
             let from = Port {
                 address: from,
                 port: stamp::MTU_SENDER_PORT,

@@ -1,7 +1,7 @@
 //! All that happens because time passes.
 
 use super::engine::{EngineEvent, LaneEngine};
-use super::peer::PROBE_IDLE;
+use super::path::PROBE_IDLE;
 use crate::batch::SendBatch;
 use crate::drop::DropReason;
 use crate::path::health::Transition;
@@ -47,11 +47,8 @@ impl<S: Seal> LaneEngine<S> {
             return;
         }
         for state in &mut self.peers {
-            state.sender.restart();
-            state.health.handle_stall(now);
+            state.direct.handle_stall(now);
             state.liveness.handle_stall(now);
-            state.pmtu.handle_stall(now);
-            state.runs.handle_stall();
         }
         if self.lane == 0 {
             self.tell(EngineEvent::LocalStall { late });
@@ -91,7 +88,7 @@ impl<S: Seal> LaneEngine<S> {
             0 => {
                 let state = &self.peers[peer as usize];
                 let timers = [state.driver.poll_timeout(), self.mtu_due(peer, now)];
-                let tick = tick.min(state.next_probe);
+                let tick = tick.min(state.direct.next_probe);
                 Some(timers.into_iter().flatten().fold(tick, Instant::min))
             }
             _ => self.extra_due(peer, tick, now),
@@ -139,7 +136,7 @@ impl<S: Seal> LaneEngine<S> {
             }
             Ticked::Initiation { len } => {
                 // Its own view of when to begin; one more attempt to us.
-                let alive = state.health.state() != PeerState::Down;
+                let alive = state.direct.health.state() != PeerState::Down;
                 state.endpoints.next_targets(state.driver.attempts(), alive);
                 if current {
                     state.driver.handle_sent(now);
@@ -172,20 +169,20 @@ impl<S: Seal> LaneEngine<S> {
             });
             return;
         }
-        let heard = state.health.is_heard(now);
+        let heard = state.direct.health.is_heard(now);
         state
             .counters
             .probes_lost
-            .add(state.sender.handle_timeout(heard, now) as u64);
-        let loss = state.sender.ratios(now);
+            .add(state.direct.sender.handle_timeout(heard, now) as u64);
+        let loss = state.direct.sender.ratios(now);
         state.counters.set_loss(loss);
         let round_trip_loss = 1.0 - (1.0 - loss.outbound) * (1.0 - loss.inbound);
-        let verdict = state.health.handle_timeout(round_trip_loss, now);
-        state.counters.set_state(state.health.state());
+        let verdict = state.direct.health.handle_timeout(round_trip_loss, now);
+        state.counters.set_state(state.direct.health.state());
         let searched = state
             .last_initiation
             .is_some_and(|at| now.saturating_duration_since(at) < SEARCH);
-        if state.health.state() == PeerState::Down && !searched {
+        if state.direct.health.state() == PeerState::Down && !searched {
             state.driver.want(now);
         }
         let id = state.id;
@@ -198,17 +195,17 @@ impl<S: Seal> LaneEngine<S> {
     fn probe(&mut self, peer: u32, now: Instant, send: &mut SendBatch) {
         let state = &mut self.peers[peer as usize];
         let (Some(to), Some(from)) = (state.mesh_address, self.table.mesh_address()) else {
-            state.next_probe = now + PROBE_IDLE;
+            state.direct.next_probe = now + PROBE_IDLE;
             return;
         };
-        let due = state.next_probe <= now;
+        let due = state.direct.next_probe <= now;
         let current = state.current.is_some_and(|slot| self.tunnels.is_live(slot));
         if !current && (due || !state.pings.is_empty()) {
             state.driver.want(now);
         }
         if state.sending(&self.tunnels).is_none() {
             if due {
-                state.next_probe = now + PROBE_IDLE;
+                state.direct.next_probe = now + PROBE_IDLE;
             }
             return;
         }
@@ -216,14 +213,14 @@ impl<S: Seal> LaneEngine<S> {
         for i in 0..pings + usize::from(due) {
             let state = &mut self.peers[peer as usize];
             let ping = if i < pings { state.pings.pop_front() } else { None };
-            let probe = state.sender.probe(from, to, ping, &self.clock, now);
-            state.health.handle_probe(now);
+            let probe = state.direct.sender.probe(from, to, ping, &self.clock, now);
+            state.direct.health.handle_probe(now);
             state.counters.probes_sent.add(1);
             self.seal(peer, &probe, now, send);
         }
         let state = &mut self.peers[peer as usize];
         if due {
-            state.next_probe = now + state.probe_interval(now);
+            state.direct.next_probe = now + state.direct.probe_interval(state.is_busy(now));
         }
     }
 
