@@ -1,8 +1,10 @@
 //! Mutations of valid inputs, the same ones for the same seed.
 
-/// A source of changed inputs. SplitMix64 (Steele, Lea, Flood 2014): small, and good enough to choose.
+use crate::random::Random;
+
+/// A source of changed inputs.
 #[derive(Clone, Debug)]
-pub struct Mutator(u64);
+pub struct Mutator(Random);
 
 /// Values at which lengths and counters turn over.
 const EDGES: [u64; 10] = [
@@ -24,7 +26,7 @@ const MAX_INPUT: usize = 150_000;
 impl Mutator {
     /// The same seed gives the same inputs.
     pub fn new(seed: u64) -> Mutator {
-        Mutator(seed)
+        Mutator(Random::new(seed))
     }
 
     /// One of `seeds` after one to eight changes, or now and then nothing but random bytes.
@@ -106,19 +108,10 @@ impl Mutator {
     }
 
     fn bytes(&mut self, length: usize) -> Vec<u8> {
-        (0..length).map(|_| self.next().to_le_bytes()[0]).collect()
+        (0..length).map(|_| self.0.any().to_le_bytes()[0]).collect()
     }
 
-    /// Below `bound`, which is not 0; the slight bias towards small numbers does no harm here.
     fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound as u64).unwrap_or(0)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.0.below(bound)
     }
 }

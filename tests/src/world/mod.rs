@@ -20,6 +20,7 @@ pub use host::Host;
 pub use process::Process;
 
 use crate::capture::{Capture, Realm};
+use crate::link::Link;
 
 static WORLDS: AtomicU32 = AtomicU32::new(0);
 
@@ -34,6 +35,7 @@ pub struct World {
     hosts: Mutex<Vec<Host>>,
     processes: Mutex<Vec<Process>>,
     captures: Mutex<Vec<Capture>>,
+    links: Mutex<Vec<Link>>,
     torn_down: AtomicBool,
     _lock: File,
 }
@@ -79,6 +81,7 @@ impl World {
             hosts: Mutex::default(),
             processes: Mutex::default(),
             captures: Mutex::default(),
+            links: Mutex::default(),
             torn_down: AtomicBool::new(false),
             _lock: lock,
         })
@@ -114,6 +117,17 @@ impl World {
         ])?;
         a.0.ip(&format!("link set {} up", a.1))?;
         b.0.ip(&format!("link set {} up", b.1))
+    }
+
+    /// Like [`World::cable`], with a [`Link`] that can delay, lose and reorder what passes. Clear at first.
+    ///
+    /// # Errors
+    /// A name is taken or longer than 15 bytes, or there are no TAP devices.
+    pub fn link(&self, a: (&Host, &str), b: (&Host, &str)) -> Result<Link> {
+        let link = Link::start(a, b)?;
+        lock(&self.links).push(link.clone());
+        self.is_still_wanted().inspect_err(|_| link.end())?;
+        Ok(link)
     }
 
     /// Starts a process on a host; its output goes to a log of that name.
@@ -178,6 +192,10 @@ impl World {
         }
         for process in lock(&self.processes).drain(..) {
             process.kill();
+        }
+        // An open TAP keeps its namespace.
+        for link in lock(&self.links).drain(..) {
+            link.end();
         }
         for host in lock(&self.hosts).drain(..) {
             host.remove();

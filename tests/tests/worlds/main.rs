@@ -13,6 +13,7 @@ mod device;
 mod founder;
 mod itself;
 mod leaving;
+mod link;
 mod observers;
 mod offloads;
 mod overlaps;
