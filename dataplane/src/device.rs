@@ -3,6 +3,7 @@
 mod lanes;
 mod listen;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -19,7 +20,7 @@ use crate::interface::{Interface, TunConfig, TunInfo};
 use crate::lane::MAX_SOCKETS;
 use crate::lane::command::Command;
 use crate::offload::switch::Offloads;
-use crate::stats::Stats;
+use crate::stats::{PeerHealth, Stats};
 use crate::table::{CompiledTable, PeerId, Table};
 use crate::tun_watch::TunWatch;
 use crate::underlay::{Socket, Underlay, UnderlayPort, open_port};
@@ -171,6 +172,15 @@ impl Dataplane {
         }
         self.port.drops().add_to(&mut stats.drops);
         stats
+    }
+
+    /// How the path to each peer is, at this moment. A [`DataplaneEvent::PathChanged`] says when to look again; one that is
+    /// lost loses nothing.
+    pub fn health(&self) -> BTreeMap<PeerId, PeerHealth> {
+        self.lanes
+            .first()
+            .map(|lane| lane.counters.health())
+            .unwrap_or_default()
     }
 
     /// The round trip of one probe through the tunnel to `peer`.

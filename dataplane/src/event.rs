@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::path::health::DownReason;
+use crate::path::health::{Cause, Change};
 use crate::table::PeerId;
 
 /// Something happened. Events are a courtesy: when nobody reads them the newest are dropped and counted.
@@ -20,7 +20,14 @@ pub enum DataplaneEvent {
         /// Who.
         peer: PeerId,
         /// Why we think so.
-        reason: DownReason,
+        reason: Cause,
+    },
+    /// A path to the peer is in another state. [`Dataplane::health`](crate::Dataplane::health) has it already.
+    PathChanged {
+        /// Who.
+        peer: PeerId,
+        /// From what to what, and why.
+        change: Change,
     },
     /// An authenticated packet came from another address: answers go there now.
     EndpointMoved {

@@ -2,10 +2,11 @@
 
 use crate::drop::DropReason;
 use crate::offload::switch::OffloadStats;
+use crate::path::health::Cause;
 use crate::table::PeerId;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Upper bounds of the round-trip histogram's buckets, in microseconds; one more bucket holds what is slower.
 pub const RTT_BOUNDS_US: [u64; 14] = [
@@ -37,6 +38,74 @@ impl PeerState {
             PeerState::Down => "down",
         }
     }
+}
+
+/// What is known of one path, best first but for [`PathState::Connecting`], of which nothing is known yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PathState {
+    /// It works both ways.
+    Up,
+    /// It works, with more loss or a longer round trip than it should.
+    Degraded,
+    /// Too many answers are missing in a row: move away at once if there is another way.
+    Suspect,
+    /// It has been silent for too long to be only slow.
+    Down,
+    /// It has not worked yet.
+    #[default]
+    Connecting,
+}
+
+impl PathState {
+    /// All of them.
+    pub const ALL: [PathState; 5] = [
+        PathState::Up,
+        PathState::Degraded,
+        PathState::Suspect,
+        PathState::Down,
+        PathState::Connecting,
+    ];
+
+    /// The word in `status`, in logs and labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            PathState::Up => "up",
+            PathState::Degraded => "degraded",
+            PathState::Suspect => "suspect",
+            PathState::Down => "down",
+            PathState::Connecting => "connecting",
+        }
+    }
+
+    /// Whether packets arrive, as far as anybody knows.
+    pub const fn works(self) -> bool {
+        matches!(self, PathState::Up | PathState::Degraded)
+    }
+}
+
+impl From<PathState> for PeerState {
+    fn from(path: PathState) -> PeerState {
+        match path {
+            PathState::Up | PathState::Degraded | PathState::Suspect => PeerState::Up,
+            PathState::Down => PeerState::Down,
+            PathState::Connecting => PeerState::Connecting,
+        }
+    }
+}
+
+/// How the path to one peer is, of the path in use.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PeerHealth {
+    /// What is known of it.
+    pub state: PathState,
+    /// Why it is in this state.
+    pub cause: Cause,
+    /// Since when.
+    pub since: Instant,
+    /// Smoothed round trip; `None` before the first.
+    pub rtt: Option<Duration>,
+    /// Share of probes that come back with no answer, over 10 s, both ways together, 0 to 1.
+    pub loss: f64,
 }
 
 /// Round trips by duration; `counts[i]` holds those of at most `RTT_BOUNDS_US[i]` that no bucket before holds.

@@ -2,9 +2,10 @@
 
 use crate::drop::DropCounters;
 use crate::offload::switch::{Offload, OffloadBoard, Offloads};
+use crate::path::health::Cause;
 use crate::path::loss::Ratios;
 use crate::path::stamp::RoundTrips;
-use crate::stats::{LaneStats, PeerState, PeerStats, RTT_BUCKETS, RttHistogram, Stats};
+use crate::stats::{LaneStats, PathState, PeerHealth, PeerStats, RTT_BUCKETS, RttHistogram, Stats};
 use crate::table::PeerId;
 use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
@@ -40,6 +41,9 @@ impl Counter {
     }
 }
 
+/// Set once a state was told.
+const TOLD: u64 = 1 << 63;
+
 /// One peer's block.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -51,7 +55,9 @@ pub(super) struct PeerCounters {
     pub(super) probes_sent: Counter,
     pub(super) probes_lost: Counter,
     pub(super) mtu: Counter,
+    /// State and cause in one number, so that nobody reads one without the other.
     state: Counter,
+    since: Counter,
     established: Counter,
     rtt: [Counter; 4],
     loss: [Counter; 2],
@@ -62,12 +68,47 @@ pub(super) struct PeerCounters {
 }
 
 impl PeerCounters {
-    pub(super) fn set_state(&self, state: PeerState) {
-        self.state.set(match state {
-            PeerState::Connecting => 0,
-            PeerState::Up => 1,
-            PeerState::Down => 2,
-        });
+    /// `since`: from the lane's beginning.
+    pub(super) fn set_state(&self, state: PathState, cause: Cause, since: Duration) {
+        let at = |found: Option<usize>| found.map_or(0, |i| i as u64);
+        let state = at(PathState::ALL.iter().position(|s| *s == state));
+        let cause = at(Cause::ALL.iter().position(|c| *c == cause));
+        self.since.set_duration(Some(since));
+        self.state.set(state << 8 | cause | TOLD);
+    }
+
+    /// A client is up while it has a session: it answers no probes.
+    pub(super) fn set_session(&self, live: bool) {
+        let (state, cause) = match live {
+            true => (PathState::Up, Cause::Answered),
+            false => (PathState::Connecting, Cause::New),
+        };
+        self.set_state(state, cause, self.since.duration().unwrap_or_default());
+    }
+
+    fn state(&self) -> (PathState, Cause) {
+        let told = self.state.get();
+        if told & TOLD == 0 {
+            return (PathState::default(), Cause::default());
+        }
+        let state = PathState::ALL.get((told >> 8 & 0xff) as usize);
+        let cause = Cause::ALL.get((told & 0xff) as usize);
+        (
+            state.copied().unwrap_or_default(),
+            cause.copied().unwrap_or_default(),
+        )
+    }
+
+    fn health(&self, start: Instant) -> PeerHealth {
+        let (state, cause) = self.state();
+        let [outbound, inbound] = [0, 1].map(|way| f64::from_bits(self.loss[way].get()));
+        PeerHealth {
+            state,
+            cause,
+            since: start + self.since.duration().unwrap_or_default(),
+            rtt: self.rtt[0].duration(),
+            loss: Ratios { outbound, inbound }.round_trip(),
+        }
     }
 
     /// `since_start`: when the handshake completed, from the lane's beginning.
@@ -95,11 +136,7 @@ impl PeerCounters {
 
     fn snapshot(&self, since_start: Duration) -> PeerStats {
         PeerStats {
-            state: match self.state.get() {
-                0 => PeerState::Connecting,
-                1 => PeerState::Up,
-                _ => PeerState::Down,
-            },
+            state: self.state().0.into(),
             endpoint: *self.endpoint.lock().unwrap_or_else(PoisonError::into_inner),
             last_handshake: self
                 .established
@@ -186,6 +223,15 @@ impl LaneCounters {
                 }
             }
         }
+    }
+
+    /// How the path to each peer is; of lane 0, which is the one that probes.
+    pub fn health(&self) -> BTreeMap<PeerId, PeerHealth> {
+        let peers = self.peers.load();
+        peers
+            .iter()
+            .map(|(id, counters)| (*id, counters.health(self.start)))
+            .collect()
     }
 
     /// The figures of lane `lane`, which listens on `port`.

@@ -24,7 +24,7 @@ use super::peer::PeerState;
 use super::tunnels::Tunnels;
 use crate::drop::DropReason;
 use crate::flow::FlowCache;
-use crate::path::health::DownReason;
+use crate::path::health::{Cause, Change};
 use crate::path::runs::Verdict;
 use crate::path::stamp::NtpClock;
 use crate::table::{CompiledTable, PeerId, PeerKind};
@@ -81,7 +81,14 @@ pub enum EngineEvent {
         /// Who.
         peer: PeerId,
         /// Why we think so.
-        reason: DownReason,
+        reason: Cause,
+    },
+    /// A path to the peer is in another state.
+    PathChanged {
+        /// Who.
+        peer: PeerId,
+        /// From what to what, and why.
+        change: Change,
     },
     /// Authenticated data came from another address than before: answers go there now.
     EndpointMoved {

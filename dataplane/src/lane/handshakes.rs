@@ -6,7 +6,7 @@ use super::tunnels::Tunnel;
 use crate::batch::{Datagram, SendBatch};
 use crate::demux::Message;
 use crate::drop::DropReason;
-use crate::stats::PeerState;
+use crate::stats::PathState;
 use crate::tunnel::{COOKIE, CookieCheck, HANDSHAKE, Opened, Seal, receiver_index};
 use std::time::{Duration, Instant};
 
@@ -178,7 +178,7 @@ impl<S: Seal> LaneEngine<S> {
             }
         }
         // The first probe says at once whether it works both ways.
-        if state.direct.health.state() != PeerState::Up {
+        if state.direct.health.state() != PathState::Up {
             state.direct.next_probe = now;
         }
         self.wake(peer, now);
@@ -190,7 +190,7 @@ impl<S: Seal> LaneEngine<S> {
         let state = &mut self.peers[peer as usize];
         let (attempt, alive) = (
             state.driver.attempts(),
-            state.direct.health.state() != PeerState::Down,
+            state.direct.health.state() != PathState::Down,
         );
         state.driver.handle_sent(now);
         state.last_initiation = Some(now);

@@ -244,17 +244,15 @@ impl<S: Seal> LaneEngine<S> {
         state
             .counters
             .handle_round_trip(measured.rtt, &state.direct.sender.round_trips);
-        let up = state.direct.health.handle_answer(now).is_some();
-        if up {
-            state.counters.set_state(state.direct.health.state());
+        let up = state.direct.health.handle_answer(now);
+        if up.is_some() {
             // The path works again: what a dead one began is no longer needed, unless it is for new keys.
             if state.current.is_some_and(|slot| self.tunnels.is_live(slot)) {
                 state.driver.rest();
             }
         }
-        let id = state.id;
-        if up {
-            self.tell(EngineEvent::PeerUp { peer: id });
+        if let Some(change) = up {
+            self.tell_path(peer, change);
         }
         if let Some(id) = measured.ping {
             self.tell(EngineEvent::Pong {

@@ -4,7 +4,7 @@ use crate::path::health::Health;
 use crate::path::pmtu::{self, PathMtu};
 use crate::path::runs::RunWatch;
 use crate::path::stamp::{Reflector, Sender};
-use crate::stats::PeerState as State;
+use crate::stats::PathState;
 use std::time::{Duration, Instant};
 
 /// Probes on a path that carries traffic, or that misses answers.
@@ -49,7 +49,7 @@ impl Path {
     /// How long after a probe the next one leaves. `busy`: the path carries traffic.
     pub(super) fn probe_interval(&self, busy: bool) -> Duration {
         let close = busy || self.health.is_suspect();
-        if close && self.health.state() == State::Up {
+        if close && self.health.state() == PathState::Up {
             PROBE_BUSY
         } else {
             PROBE_IDLE

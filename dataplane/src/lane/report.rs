@@ -16,6 +16,9 @@ impl Lane {
                 EngineEvent::PeerDown { peer, reason } => {
                     self.tell(DataplaneEvent::PeerDown { peer, reason })
                 }
+                EngineEvent::PathChanged { peer, change } => {
+                    self.tell(DataplaneEvent::PathChanged { peer, change });
+                }
                 EngineEvent::EndpointMoved { peer, from, to } => {
                     self.tell(DataplaneEvent::EndpointMoved { peer, from, to });
                 }

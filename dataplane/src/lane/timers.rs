@@ -4,8 +4,8 @@ use super::engine::{EngineEvent, LaneEngine};
 use super::path::PROBE_IDLE;
 use crate::batch::SendBatch;
 use crate::drop::DropReason;
-use crate::path::health::Transition;
-use crate::stats::PeerState;
+use crate::path::health::Change;
+use crate::stats::{PathState, PeerState};
 use crate::table::PeerKind;
 use crate::tunnel::{HANDSHAKE, Seal, Ticked};
 use std::time::{Duration, Instant};
@@ -136,7 +136,7 @@ impl<S: Seal> LaneEngine<S> {
             }
             Ticked::Initiation { len } => {
                 // Its own view of when to begin; one more attempt to us.
-                let alive = state.direct.health.state() != PeerState::Down;
+                let alive = state.direct.health.state() != PathState::Down;
                 state.endpoints.next_targets(state.driver.attempts(), alive);
                 if current {
                     state.driver.handle_sent(now);
@@ -162,11 +162,7 @@ impl<S: Seal> LaneEngine<S> {
         let state = &mut self.peers[peer as usize];
         if state.kind == PeerKind::Client {
             let live = state.current.is_some_and(|slot| self.tunnels.is_live(slot));
-            state.counters.set_state(if live {
-                PeerState::Up
-            } else {
-                PeerState::Connecting
-            });
+            state.counters.set_session(live);
             return;
         }
         let heard = state.direct.health.is_heard(now);
@@ -176,18 +172,37 @@ impl<S: Seal> LaneEngine<S> {
             .add(state.direct.sender.handle_timeout(heard, now) as u64);
         let loss = state.direct.sender.ratios(now);
         state.counters.set_loss(loss);
-        let round_trip_loss = 1.0 - (1.0 - loss.outbound) * (1.0 - loss.inbound);
-        let verdict = state.direct.health.handle_timeout(round_trip_loss, now);
-        state.counters.set_state(state.direct.health.state());
+        let verdict = state.direct.health.handle_timeout(loss.round_trip(), now);
         let searched = state
             .last_initiation
             .is_some_and(|at| now.saturating_duration_since(at) < SEARCH);
-        if state.direct.health.state() == PeerState::Down && !searched {
+        if state.direct.health.state() == PathState::Down && !searched {
             state.driver.want(now);
         }
+        if let Some(change) = verdict {
+            self.tell_path(peer, change);
+        }
+    }
+
+    /// A path is in another state: first where it is read at any time, then as news.
+    pub(super) fn tell_path(&mut self, peer: u32, change: Change) {
+        let state = &self.peers[peer as usize];
         let id = state.id;
-        if let Some(Transition::Down(reason)) = verdict {
-            self.tell(EngineEvent::PeerDown { peer: id, reason });
+        let since = state
+            .direct
+            .health
+            .since()
+            .saturating_duration_since(self.counters.start);
+        state.counters.set_state(change.to, change.cause, since);
+        self.tell(EngineEvent::PathChanged { peer: id, change });
+        match (PeerState::from(change.from), PeerState::from(change.to)) {
+            (before, after) if before == after => {}
+            (_, PeerState::Up) => self.tell(EngineEvent::PeerUp { peer: id }),
+            (_, PeerState::Down) => self.tell(EngineEvent::PeerDown {
+                peer: id,
+                reason: change.cause,
+            }),
+            (_, PeerState::Connecting) => {}
         }
     }
 

@@ -4,7 +4,7 @@
 //! when as many probes in a row stay unanswered as its measured loss makes improbable, and for long enough that a slower path
 //! would have answered. When *we* slept, nothing is proven and all deadlines begin again.
 
-use crate::stats::PeerState;
+use crate::stats::PathState;
 use std::time::{Duration, Instant};
 
 /// A peer that has no session after this long is down, not connecting.
@@ -25,41 +25,76 @@ const MISSES: std::ops::RangeInclusive<u32> = 4..=30;
 /// How long an authenticated packet proves the way from the peer.
 const HEARD: Duration = Duration::from_secs(3);
 
-/// Why a peer is down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DownReason {
-    /// Nothing comes from it.
+/// Why a path is in its state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cause {
+    /// It was not tried yet.
+    #[default]
+    New,
+    /// Probes are answered.
+    Answered,
+    /// Nothing comes from the peer.
     Silent,
-    /// It is heard, and our probes are not answered: the way to it is broken.
+    /// The peer is heard, and our probes are not answered: the way to it is broken.
     NotAnswering,
     /// No handshake completed.
     NoHandshake,
+    /// The address or the interface of ours that it used is gone.
+    LocalLink,
+    /// It loses too many packets.
+    Loss,
+    /// Its round trip is much longer than it was.
+    RoundTrip,
+    /// The peer itself stood still, and says so.
+    PeerStalled,
 }
 
-impl DownReason {
+impl Cause {
+    /// All of them.
+    pub const ALL: [Cause; 9] = [
+        Cause::New,
+        Cause::Answered,
+        Cause::Silent,
+        Cause::NotAnswering,
+        Cause::NoHandshake,
+        Cause::LocalLink,
+        Cause::Loss,
+        Cause::RoundTrip,
+        Cause::PeerStalled,
+    ];
+
     /// snake_case, for logs and labels.
     pub const fn as_str(self) -> &'static str {
         match self {
-            DownReason::Silent => "silent",
-            DownReason::NotAnswering => "not_answering",
-            DownReason::NoHandshake => "no_handshake",
+            Cause::New => "new",
+            Cause::Answered => "answered",
+            Cause::Silent => "silent",
+            Cause::NotAnswering => "not_answering",
+            Cause::NoHandshake => "no_handshake",
+            Cause::LocalLink => "local_link",
+            Cause::Loss => "loss",
+            Cause::RoundTrip => "round_trip",
+            Cause::PeerStalled => "peer_stalled",
         }
     }
 }
 
-/// What changed.
+/// A path went from one state to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transition {
-    /// The path works both ways.
-    Up,
-    /// It does not.
-    Down(DownReason),
+pub struct Change {
+    /// What it was.
+    pub from: PathState,
+    /// What it is.
+    pub to: PathState,
+    /// Why.
+    pub cause: Cause,
 }
 
 /// The health of one peer's path.
 #[derive(Debug)]
 pub struct Health {
-    state: PeerState,
+    state: PathState,
+    cause: Cause,
     since: Instant,
     answered: Option<Instant>,
     heard: Option<Instant>,
@@ -70,7 +105,8 @@ impl Health {
     /// A path that nothing is known of.
     pub fn new(now: Instant) -> Health {
         Health {
-            state: PeerState::Connecting,
+            state: PathState::Connecting,
+            cause: Cause::New,
             since: now,
             answered: None,
             heard: None,
@@ -78,9 +114,19 @@ impl Health {
         }
     }
 
-    /// Up, connecting or down.
-    pub fn state(&self) -> PeerState {
+    /// What is known of the path.
+    pub fn state(&self) -> PathState {
         self.state
+    }
+
+    /// Why it is in this state.
+    pub fn cause(&self) -> Cause {
+        self.cause
+    }
+
+    /// Since when it is in this state.
+    pub fn since(&self) -> Instant {
+        self.since
     }
 
     /// Whether the peer was heard lately: the way from it works.
@@ -106,33 +152,37 @@ impl Health {
     }
 
     /// A probe was answered.
-    pub fn handle_answer(&mut self, now: Instant) -> Option<Transition> {
+    pub fn handle_answer(&mut self, now: Instant) -> Option<Change> {
         (self.heard, self.answered, self.unanswered) = (Some(now), Some(now), 0);
-        if self.state == PeerState::Up {
+        if self.state == PathState::Up {
             return None;
         }
-        (self.state, self.since) = (PeerState::Up, now);
-        Some(Transition::Up)
+        Some(self.turn(PathState::Up, Cause::Answered, now))
     }
 
     /// Judges. `round_trip_loss`: measured share of probes without an answer.
-    pub fn handle_timeout(&mut self, round_trip_loss: f64, now: Instant) -> Option<Transition> {
+    pub fn handle_timeout(&mut self, round_trip_loss: f64, now: Instant) -> Option<Change> {
         let reason = match self.state {
-            PeerState::Up => self.lost(round_trip_loss, now)?,
-            PeerState::Connecting if now.saturating_duration_since(self.since) >= CONNECT => {
+            PathState::Up => self.lost(round_trip_loss, now)?,
+            PathState::Connecting if now.saturating_duration_since(self.since) >= CONNECT => {
                 if self.is_heard(now) {
-                    DownReason::NotAnswering
+                    Cause::NotAnswering
                 } else {
-                    DownReason::NoHandshake
+                    Cause::NoHandshake
                 }
             }
             _ => return None,
         };
-        (self.state, self.since) = (PeerState::Down, now);
-        Some(Transition::Down(reason))
+        Some(self.turn(PathState::Down, reason, now))
     }
 
-    fn lost(&self, round_trip_loss: f64, now: Instant) -> Option<DownReason> {
+    fn turn(&mut self, to: PathState, cause: Cause, now: Instant) -> Change {
+        let from = self.state;
+        (self.state, self.cause, self.since) = (to, cause, now);
+        Change { from, to, cause }
+    }
+
+    fn lost(&self, round_trip_loss: f64, now: Instant) -> Option<Cause> {
         let quiet = self
             .answered
             .is_none_or(|at| now.saturating_duration_since(at) >= PATIENCE);
@@ -140,9 +190,9 @@ impl Health {
             return None;
         }
         Some(if self.is_heard(now) {
-            DownReason::NotAnswering
+            Cause::NotAnswering
         } else {
-            DownReason::Silent
+            Cause::Silent
         })
     }
 
@@ -152,7 +202,7 @@ impl Health {
         if self.answered.is_some() {
             self.answered = Some(now);
         }
-        if self.state == PeerState::Connecting {
+        if self.state == PathState::Connecting {
             self.since = now;
         }
     }
@@ -178,23 +228,27 @@ mod tests {
         Instant::now()
     }
 
+    fn turned(change: Option<Change>) -> Option<PathState> {
+        change.map(|change| change.to)
+    }
+
     fn up(now: Instant) -> Health {
         let mut health = Health::new(now);
         health.handle_probe(now);
-        assert_eq!(health.handle_answer(now), Some(Transition::Up));
+        assert_eq!(turned(health.handle_answer(now)), Some(PathState::Up));
         health
     }
 
     /// Probes every 100 ms without an answer until the verdict; `heard` says whether other packets come.
-    fn silence(health: &mut Health, start: Instant, loss: f64, heard: bool) -> (Duration, DownReason) {
+    fn silence(health: &mut Health, start: Instant, loss: f64, heard: bool) -> (Duration, Cause) {
         for i in 1..1000 {
             let now = start + i * 100 * MS;
             health.handle_probe(now);
             if heard {
                 health.handle_heard(now);
             }
-            if let Some(Transition::Down(reason)) = health.handle_timeout(loss, now) {
-                return (now - start, reason);
+            if let Some(change) = health.handle_timeout(loss, now) {
+                return (now - start, change.cause);
             }
         }
         panic!("never down");
@@ -206,19 +260,19 @@ mod tests {
         let mut health = up(start);
         let (after, _) = silence(&mut health, start, 0.0, false);
         assert_eq!(after, PATIENCE);
-        assert_eq!(health.state(), PeerState::Down);
-        assert_eq!(health.handle_answer(start + 9000 * MS), Some(Transition::Up));
+        assert_eq!(health.state(), PathState::Down);
+        assert_eq!(
+            turned(health.handle_answer(start + 9000 * MS)),
+            Some(PathState::Up)
+        );
     }
 
     #[test]
     fn one_broken_way_is_told_from_a_dead_peer() {
         let start = start();
-        assert_eq!(
-            silence(&mut up(start), start, 0.0, true).1,
-            DownReason::NotAnswering
-        );
+        assert_eq!(silence(&mut up(start), start, 0.0, true).1, Cause::NotAnswering);
         let mut health = up(start - 5000 * MS);
-        assert_eq!(silence(&mut health, start, 0.0, false).1, DownReason::Silent);
+        assert_eq!(silence(&mut health, start, 0.0, false).1, Cause::Silent);
     }
 
     #[test]
@@ -254,7 +308,7 @@ mod tests {
         let awake = start + Duration::from_secs(60);
         health.handle_stall(awake);
         assert_eq!(health.handle_timeout(0.0, awake), None);
-        assert_eq!(health.state(), PeerState::Up);
+        assert_eq!(health.state(), PathState::Up);
     }
 
     #[test]
@@ -262,8 +316,11 @@ mod tests {
         let start = start();
         let mut health = Health::new(start);
         assert_eq!(health.handle_timeout(0.0, start + CONNECT / 2), None);
-        assert_eq!(health.state(), PeerState::Connecting);
+        assert_eq!(health.state(), PathState::Connecting);
         let verdict = health.handle_timeout(0.0, start + CONNECT);
-        assert_eq!(verdict, Some(Transition::Down(DownReason::NoHandshake)));
+        assert_eq!(
+            verdict.map(|v| (v.to, v.cause)),
+            Some((PathState::Down, Cause::NoHandshake))
+        );
     }
 }

@@ -22,6 +22,13 @@ pub struct Ratios {
     pub inbound: f64,
 }
 
+impl Ratios {
+    /// Share of probes that come back with no answer.
+    pub fn round_trip(&self) -> f64 {
+        1.0 - (1.0 - self.outbound) * (1.0 - self.inbound)
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Way {
     sent: u32,

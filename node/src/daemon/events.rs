@@ -14,6 +14,13 @@ pub fn handle_dataplane(event: &DataplaneEvent, membership: &Membership, view: &
         DataplaneEvent::PeerDown { peer, reason } => {
             tracing::info!(peer = name(peer, view), reason = reason.as_str(), "peer is down");
         }
+        DataplaneEvent::PathChanged { peer, change } => tracing::debug!(
+            peer = name(peer, view),
+            from = change.from.as_str(),
+            to = change.to.as_str(),
+            cause = change.cause.as_str(),
+            "path changed"
+        ),
         DataplaneEvent::EndpointMoved { peer, from, to } => {
             tracing::info!(peer = name(peer, view), ?from, %to, "peer's endpoint moved");
             if let Some(node) = node(peer).filter(|node| view.nodes.contains_key(node)) {

@@ -105,10 +105,10 @@ fn a_one_way_block_is_noticed_on_both_sides_with_its_direction() {
             _ => None,
         })
     };
-    use crate::path::health::DownReason;
+    use crate::path::health::Cause;
     assert_eq!(
         reason(0),
-        Some(DownReason::NotAnswering),
+        Some(Cause::NotAnswering),
         "0 hears 1, and is not heard"
     );
     assert!(reason(1).is_some());
