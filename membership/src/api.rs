@@ -14,6 +14,7 @@ use crate::admission::decide::Refusal;
 use crate::own::OwnChainError;
 use crate::ports::StoreItem;
 use crate::record::AnnouncedPrefix;
+use crate::record::serving::Serving;
 
 /// One moment on both clocks: the wall clock, which may jump, and the monotonic one, which does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +89,8 @@ pub struct Announcement {
     pub endpoints: Vec<SocketAddr>,
     /// What it serves.
     pub prefixes: Vec<AnnouncedPrefix>,
+    /// How.
+    pub serving: Serving,
     /// Its lane keys, lane 0 first.
     pub lanes: Vec<LaneKeyProof>,
     /// Which set of lane keys.

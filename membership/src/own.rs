@@ -1,7 +1,8 @@
 //! What this node says of itself, and when.
 //!
 //! Desired state comes in (the announcement, observed endpoints, the grant chain), a signed record goes
-//! out: at once on a change, but at most one a second, and otherwise every hour.
+//! out: at once on a change, but at most one a second, and otherwise every hour. What moves others' traffic (a
+//! prefix, how it is served) does not wait for that second, until a few changes have come at once.
 //!
 //! A sequence never goes back: above the last one persisted, above the highest of ours that anybody has
 //! shown us, and at least the time. A sequence that lies further ahead of now than others accept was made
@@ -16,10 +17,14 @@ use std::time::{Duration, Instant};
 use meshnode_crypto::{GrantChain, GrantError, MeshId, NodeId, SigningKey, UnixMillis, VerifiedChain};
 
 use crate::api::{Announcement, Now, Timing};
+use crate::record::serving::SERVING_TAG;
 use crate::record::{
     AnnouncedPrefix, MAX_AHEAD, MAX_ENDPOINTS, MAX_LANES, MAX_PREFIXES, MAX_VERSION, RecordBody, RecordError,
     VerifiedRecord, authenticate, is_dialable,
 };
+
+/// Records that may follow each other at once when others must move their traffic.
+const BURST: u32 = 4;
 
 /// What does not change while the node runs.
 #[derive(Debug)]
@@ -74,6 +79,8 @@ pub struct OwnRecord {
     floor: u64,
     published: Option<VerifiedRecord>,
     last: Option<Instant>,
+    // When the allowance for urgent changes is whole again.
+    rested: Option<Instant>,
     again: bool,
 }
 
@@ -92,6 +99,7 @@ impl OwnRecord {
             floor,
             published: None,
             last: None,
+            rested: None,
             again: false,
         })
     }
@@ -159,13 +167,20 @@ impl OwnRecord {
 
     /// When [`Self::handle_timeout`] has something to publish; `None`: when something changes.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let last = self.last?;
-        let wait = if self.is_changed() {
-            self.config.timing.publish
+        let (last, timing) = (self.last?, &self.config.timing);
+        if !self.is_changed() {
+            return Some(last + timing.refresh);
+        }
+        let usual = last + timing.publish;
+        let allowed = self
+            .rested?
+            .checked_sub((BURST - 1) * timing.publish)
+            .unwrap_or(last);
+        Some(if self.is_urgent() {
+            usual.min(allowed)
         } else {
-            self.config.timing.refresh
-        };
-        Some(last + wait)
+            usual
+        })
     }
 
     /// The record to publish now, if one is due. Persist its sequence, then send it.
@@ -191,6 +206,8 @@ impl OwnRecord {
 
     fn publish(&mut self, now: Now, members_time: Option<UnixMillis>) -> Result<VerifiedRecord, RecordError> {
         self.last = Some(now.monotonic);
+        self.rested =
+            Some(self.rested.unwrap_or(now.monotonic).max(now.monotonic) + self.config.timing.publish);
         self.again = false;
         let sequence = self.next_sequence(now.wall.max(members_time.unwrap_or_default()));
         let body = RecordBody {
@@ -229,11 +246,21 @@ impl OwnRecord {
             } != published.body
     }
 
+    /// Whether traffic that goes wrong waits for this change.
+    fn is_urgent(&self) -> bool {
+        let body = self.body();
+        self.published.as_ref().is_some_and(|published| {
+            (&published.body.prefixes, &published.body.tags) != (&body.prefixes, &body.tags)
+        })
+    }
+
     // Sequence and time are the publisher's.
     fn body(&self) -> RecordBody {
         let wanted = self.wanted.as_ref();
         let here = self.presence == Presence::Here;
         let bound = self.verified.name().cloned();
+        let prefixes = if here { self.prefixes() } else { Vec::new() };
+        let serving = wanted.and_then(|wanted| wanted.serving.to_tag(&prefixes));
         RecordBody {
             generation: self.config.generation,
             sequence: 0,
@@ -242,7 +269,7 @@ impl OwnRecord {
                 .or_else(|| wanted.map(|wanted| wanted.name.clone()))
                 .unwrap_or_else(|| fallback(&self.node())),
             endpoints: self.endpoints(),
-            prefixes: if here { self.prefixes() } else { Vec::new() },
+            prefixes,
             epoch: wanted.map_or(0, |wanted| wanted.epoch),
             lanes: wanted
                 .map(|wanted| wanted.lanes.clone())
@@ -254,7 +281,7 @@ impl OwnRecord {
             capabilities: wanted.map_or(0, |wanted| wanted.capabilities),
             version: printable(&self.config.version),
             chain: self.chain.clone(),
-            tags: Default::default(),
+            tags: serving.map(|tag| (SERVING_TAG, tag)).into_iter().collect(),
         }
     }
 

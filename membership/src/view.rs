@@ -7,6 +7,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use meshnode_crypto::{MeshId, NodeId, UnixMillis, WgPublicKey};
 
 use crate::record::AnnouncedPrefix;
+use crate::record::serving::Serving;
 
 /// The mesh as this node knows it. Equal inputs give equal views, in whatever order they came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub struct NodeView {
     pub endpoints: Vec<SocketAddr>,
     /// What it serves.
     pub prefixes: Vec<AnnouncedPrefix>,
+    /// How.
+    pub serving: Serving,
     /// WireGuard keys of its lanes.
     pub lanes: Vec<WgPublicKey>,
     /// Which set of lane keys.

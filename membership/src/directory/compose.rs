@@ -98,6 +98,7 @@ fn node_view(
         mesh_address: record.mesh_address,
         endpoints: body.endpoints.clone(),
         prefixes: body.prefixes.clone(),
+        serving: record.serving.clone(),
         lanes: record.wireguard.clone(),
         epoch: body.epoch,
         client_pool: chain.client_pool().filter(holds),

@@ -1,4 +1,5 @@
 use super::*;
+use crate::record::serving::{PrefixOptions, Serving};
 use crate::record::verify_record;
 use crate::testing::{
     Clock, HOUR, authority, chain_by, founder_chain, grant, key, lane, mesh, net, node, prefix,
@@ -31,6 +32,7 @@ fn announcement() -> Announcement {
         lanes: vec![lane(1, 0).prove(&mesh(), &node(1), 0)],
         epoch: 1,
         capabilities: 0,
+        serving: Serving::default(),
     }
 }
 
@@ -88,6 +90,37 @@ fn a_change_goes_out_at_once_but_at_most_one_a_second() {
     wanted.epoch = 3;
     own.announce(wanted);
     assert_eq!(publish(&mut own, clock.at(9 * SECOND)).body.epoch, 3);
+}
+
+#[test]
+fn what_moves_traffic_does_not_wait_for_the_second_but_in_bursts() {
+    let clock = Clock::new();
+    let mut own = own_with(0);
+    publish(&mut own, clock.start());
+    let mut wanted = announcement();
+    for change in 1..BURST {
+        wanted.serving.draining = !wanted.serving.draining;
+        own.announce(wanted.clone());
+        let record = publish(&mut own, clock.at(change * SECOND / 100));
+        assert_eq!(record.serving.draining, wanted.serving.draining);
+    }
+    wanted.serving.draining = !wanted.serving.draining;
+    own.announce(wanted.clone());
+    assert!(
+        own.handle_timeout(clock.at(SECOND / 2), None).is_none(),
+        "too many"
+    );
+    publish(&mut own, clock.at(SECOND + SECOND / 100));
+    wanted.serving.prefixes.insert(
+        prefix(1),
+        PrefixOptions {
+            not_served: true,
+            ..PrefixOptions::default()
+        },
+    );
+    own.announce(wanted);
+    let record = publish(&mut own, clock.at(9 * SECOND));
+    assert!(record.serving.of(&prefix(1)).not_served);
 }
 
 #[test]

@@ -12,6 +12,7 @@
 //! [`authenticate`] checks all that is true at any time; [`VerifiedRecord::check_time`] what depends on
 //! now; [`verify_record`] does both.
 
+pub mod serving;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,8 @@ use meshnode_crypto::{
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use serving::{SERVING_TAG, Serving};
 
 /// Longest record, in bytes.
 pub const MAX_RECORD: usize = 16 * 1024;
@@ -218,6 +221,8 @@ pub struct VerifiedRecord {
     pub chain: VerifiedChain,
     /// WireGuard keys of its lanes.
     pub wireguard: Vec<WgPublicKey>,
+    /// How it serves its prefixes.
+    pub serving: Serving,
     /// SHA-256 of the bytes.
     pub hash: [u8; 32],
 }
@@ -289,12 +294,14 @@ pub fn authenticate(bytes: &[u8], mesh: &MeshId) -> Result<VerifiedRecord, Rejec
     check_shape(&body).map_err(by_signer)?;
     check_prefixes(&body, &chain).map_err(by_signer)?;
     let wireguard = check_lanes(&body, mesh, &node).map_err(by_signer)?;
+    let serving = serving(&body).map_err(by_signer)?;
     Ok(VerifiedRecord {
         bytes: Bytes::copy_from_slice(bytes),
         node,
         mesh_address: mesh_address(mesh, &node),
         chain,
         wireguard,
+        serving,
         hash: Sha256::digest(bytes).into(),
         body,
     })
@@ -350,6 +357,12 @@ fn check_prefixes(body: &RecordBody, chain: &VerifiedChain) -> Result<(), Reject
         }
     }
     Ok(())
+}
+
+fn serving(body: &RecordBody) -> Result<Serving, RejectReason> {
+    body.tags.get(&SERVING_TAG).map_or(Ok(Serving::default()), |tag| {
+        Serving::from_tag(tag, &body.prefixes)
+    })
 }
 
 fn check_lanes(body: &RecordBody, mesh: &MeshId, node: &NodeId) -> Result<Vec<WgPublicKey>, RejectReason> {

@@ -113,6 +113,7 @@ impl Actor {
         self.save_peers().await;
         self.settle().await;
         loop {
+            let copies = due(self.copies_due());
             let going_on = tokio::select! {
                 command = inputs.commands.recv() => self.handle_command(command).await,
                 Some(event) = inputs.carrier.recv() => self.handle_carrier_events(event, &mut inputs.carrier).await,
@@ -122,6 +123,7 @@ impl Actor {
                     self.announced(inputs.announcement.borrow_and_update().clone())
                 }
                 Some(done) = self.jobs.join_next() => self.handle_done(done.unwrap_or(Done::Nothing)).await,
+                () = copies => true,
                 _ = tick.tick() => self.handle_tick().await,
             };
             self.settle().await;
@@ -240,6 +242,13 @@ impl Actor {
 /// Monotonic time, which simulations move by hand.
 pub(super) fn monotonic() -> Instant {
     tokio::time::Instant::now().into_std()
+}
+
+async fn due(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
 }
 
 fn ticker() -> Interval {

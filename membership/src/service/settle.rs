@@ -231,10 +231,19 @@ impl Actor {
         self.settling.last_copies = None;
     }
 
+    /// When copies that were held back for others are due; `None`: none are.
+    pub(super) fn copies_due(&self) -> Option<Instant> {
+        let due = self.settling.last_copies? + COALESCE;
+        self.are_copies_stale().then_some(due)
+    }
+
+    fn are_copies_stale(&self) -> bool {
+        self.directory.version() != self.settling.seen_version || self.settling.book_stale
+    }
+
     fn replace_copies(&mut self, now: Now) {
-        let changed = self.directory.version() != self.settling.seen_version || self.settling.book_stale;
         let is_soon = |last: Instant| now.monotonic.duration_since(last) < COALESCE;
-        if !changed || self.settling.last_copies.is_some_and(is_soon) {
+        if !self.are_copies_stale() || self.settling.last_copies.is_some_and(is_soon) {
             return;
         }
         self.settling.last_copies = Some(now.monotonic);

@@ -214,6 +214,7 @@ impl Mesh {
             lanes: vec![lane.prove(&self.id, &node.key.public_key(), 0)],
             epoch: node.starts,
             capabilities: 0,
+            serving: Default::default(),
         }
     }
 

@@ -173,6 +173,7 @@ impl Core {
             lanes: self.keys.proofs.clone(),
             epoch: self.keys.epoch,
             capabilities: 0,
+            serving: Default::default(),
         };
         if self.announcement.as_ref() != Some(&announcement) {
             self.membership.announce(announcement.clone());

@@ -31,6 +31,7 @@ pub fn node(seed: u8, prefixes: &[(&str, u16)]) -> NodeView {
                 priority: *priority,
             })
             .collect(),
+        serving: Default::default(),
         lanes: vec![WgPublicKey::from_bytes([seed; 32])],
         epoch: 1,
         client_pool: Some(format!("100.96.{seed}.0/24").parse().unwrap()),

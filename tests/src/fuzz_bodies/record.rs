@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use meshnode_crypto::{Context, GrantChain, LaneKey, Sealed, mesh_address};
+use meshnode_membership::record::serving::{Fallback, PrefixOptions, SERVING_TAG, Serving};
 use meshnode_membership::record::{self, AnnouncedPrefix, RecordBody, verify_record};
 
 use super::trust::{NOW, key, leaf, mesh, net, root, sign, unsigned};
@@ -32,6 +33,25 @@ fn check_record(bytes: &[u8]) {
     assert!(record.body.prefixes.len() <= record::MAX_PREFIXES);
     assert!(record.body.endpoints.len() <= record::MAX_ENDPOINTS);
     assert!(record.body.departed || !record.wireguard.is_empty());
+    for (prefix, options) in &record.serving.prefixes {
+        assert!(
+            record
+                .body
+                .prefixes
+                .iter()
+                .any(|announced| announced.prefix == *prefix)
+        );
+        assert!(
+            options
+                .check
+                .is_none_or(|target| prefix.contains(&target.address()))
+        );
+        assert!(
+            options
+                .virtual_address
+                .is_none_or(|net| prefix.contains(&net.addr()))
+        );
+    }
     let keys: BTreeSet<_> = record.wireguard.iter().collect();
     assert!(keys.len() == record.body.lanes.len() && keys.len() <= record::MAX_LANES);
 }
@@ -60,6 +80,8 @@ fn body() -> RecordBody {
             prefix: net(prefix),
             priority,
         };
+        let prefixes = vec![announce("10.2.0.0/16", 100), announce("fd00:2::/64", 0)];
+        let serving = serving().to_tag(&prefixes).expect("there is something to say");
         RecordBody {
             generation: 3,
             sequence: NOW.0,
@@ -68,17 +90,32 @@ fn body() -> RecordBody {
             endpoints: ["198.51.100.7:51820", "[2001:db8::7]:51820"]
                 .map(|text| text.parse().expect("an address"))
                 .to_vec(),
-            prefixes: vec![announce("10.2.0.0/16", 100), announce("fd00:2::/64", 0)],
+            prefixes,
             epoch: 1,
             lanes: (0..2).map(lane).collect(),
             departed: false,
             capabilities: 5,
             version: "0.1.0".to_owned(),
             chain: GrantChain::from(root()).extend(sign(&leaf(), 1)),
-            tags: BTreeMap::from([(7, vec![1, 2, 3])]),
+            tags: BTreeMap::from([(SERVING_TAG, serving), (7, vec![1, 2, 3])]),
         }
     });
     BODY.clone()
+}
+
+fn serving() -> Serving {
+    let options = PrefixOptions {
+        balance: true,
+        fallback: Fallback::Drop,
+        check: Some("tcp://10.2.0.5:443".parse().expect("a target")),
+        virtual_address: Some("10.2.0.1/24".parse().expect("an address")),
+        not_served: false,
+        check_fails: true,
+    };
+    Serving {
+        draining: true,
+        prefixes: BTreeMap::from([(net("10.2.0.0/16"), options)]),
+    }
 }
 
 #[cfg(test)]
