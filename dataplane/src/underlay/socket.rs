@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSocketState};
+use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
@@ -24,6 +24,10 @@ use crate::sys;
 
 /// Largest datagram, and the size of a receive buffer that holds what the kernel merges. Bytes.
 const BUFFER: usize = 65_536;
+
+/// Receive buffers of a lane. Each holds up to 64 datagrams that the kernel merged, so that more would cost memory and save
+/// few calls.
+const SLOTS: usize = 8;
 
 /// Buffers offered to the kernel while little comes in: preparing all of them costs as much as a datagram.
 const FEW: usize = 2;
@@ -142,13 +146,13 @@ impl Socket {
     pub(crate) fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<usize> {
         let slots = batch.slots;
         let mut buffers = batch.buffers.chunks_exact_mut(BUFFER);
-        let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
+        let mut slices: [IoSliceMut<'_>; SLOTS] =
             std::array::from_fn(|_| IoSliceMut::new(buffers.next().unwrap_or_default()));
         let filled = self
             .state
             .load()
             .recv((&self.io).into(), &mut slices[..slots], &mut batch.meta)?;
-        batch.slots = if filled == slots { BATCH_SIZE } else { FEW };
+        batch.slots = if filled == slots { SLOTS } else { FEW };
         Ok(filled)
     }
 
@@ -280,7 +284,7 @@ impl AsFd for Socket {
 #[derive(Debug)]
 pub(crate) struct ReceiveBatch {
     buffers: Vec<u8>,
-    meta: [RecvMeta; BATCH_SIZE],
+    meta: [RecvMeta; SLOTS],
     /// How many buffers the next call offers.
     slots: usize,
 }
@@ -297,8 +301,8 @@ pub(crate) struct Received<'a> {
 impl ReceiveBatch {
     pub(crate) fn new() -> ReceiveBatch {
         ReceiveBatch {
-            buffers: vec![0; BUFFER * BATCH_SIZE],
-            meta: [RecvMeta::default(); BATCH_SIZE],
+            buffers: vec![0; BUFFER * SLOTS],
+            meta: [RecvMeta::default(); SLOTS],
             slots: FEW,
         }
     }
