@@ -17,6 +17,7 @@ mod config;
 mod daemon;
 pub mod desired;
 mod features;
+mod history;
 mod metrics;
 mod output;
 pub mod private_socket;

@@ -166,6 +166,72 @@ fn ping_counts_and_fails_if_nothing_came_back() {
     assert!(text(&said.stderr).contains("nothing came back from hk"));
 }
 
+const EVENTS: &str = r#"{"run_ms":1,"last":314,"gone":312,"events":[
+    {"number":313,"time_ms":1700000000123,"kind":"path","peer":"hk","to":"down","cause":"silent",
+     "text":"nothing comes from it any more"},
+    {"number":314,"time_ms":1700000000125,"kind":"route","prefix":"10.99.0.0/16","from":"hk","to":"gz",
+     "cause":"suspect","text":"hk does not answer"}]}"#;
+
+#[test]
+fn events_are_lines_in_order_and_what_is_gone_is_said_beside_them() {
+    let node = Node::answering(&[("GET /v1/events", 200, EVENTS)]);
+    let said = node.run(&["events"]);
+    let lines: Vec<&str> = text(&said.stdout).lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "2023-11-14",
+            "22:13:20.123  path      hk            down     nothing comes from it any more",
+            "22:13:20.125  route     10.99.0.0/16  hk → gz  hk does not answer",
+        ]
+    );
+    assert_eq!(text(&said.stderr), "… 312 older events are gone\n");
+    let said = node.run(&["events", "--limit", "1"]);
+    assert!(text(&said.stderr).contains("… 1 older events are not shown: --limit 2 shows them"));
+    let said = node.run(&["events", "--peer", "gz", "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
+    assert_eq!(
+        (&json["number"], &json["cause"]),
+        (&314.into(), &"suspect".into())
+    );
+    let said = node.run(&["events", "--since", "1h"]);
+    assert!(said.stdout.is_empty() && text(&said.stderr).contains("Nothing of that kind is remembered"));
+}
+
+#[test]
+fn events_are_followed_across_a_restart_of_the_node() {
+    let again = EVENTS
+        .replace("\"run_ms\":1", "\"run_ms\":2")
+        .replace("\"gone\":312", "\"gone\":0");
+    let one = |number: u64, kind: &str| {
+        format!(r#"{{"number":{number},"time_ms":1700000001000,"kind":"{kind}","text":""}}"#)
+    };
+    let fresh = format!(
+        r#"{{"run_ms":2,"last":1,"gone":0,"events":[{}]}}"#,
+        one(1, "started")
+    );
+    let node = Node::answering(&[
+        ("GET /v1/events", 200, EVENTS),
+        ("GET /v1/events?after=314&wait_ms=15000", 200, &again),
+        ("GET /v1/events?after=0&wait_ms=15000", 200, &fresh),
+        (
+            "GET /v1/events?after=1&wait_ms=15000",
+            409,
+            r#"{"error":"that is enough"}"#,
+        ),
+    ]);
+    let said = node.run(&["events", "--follow"]);
+    assert_eq!(said.status.code(), Some(1));
+    assert!(text(&said.stderr).contains("that is enough"), "{said:?}");
+    assert!(
+        text(&said.stdout)
+            .trim_end()
+            .ends_with("22:13:21.000  started   -"),
+        "{said:?}"
+    );
+    assert_eq!(text(&said.stdout).matches("route").count(), 1);
+}
+
 #[test]
 fn an_ambiguous_node_is_refused_before_anything_is_done() {
     let peers = peers();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use ipnet::IpNet;
@@ -14,9 +14,9 @@ use meshnode_membership::api as mesh;
 use super::refuse::Refuse;
 use super::status;
 use super::types::{
-    CidrAnswer, CidrRequest, ClientAddRequest, ClientConfig, ClientRemoved, Clients, GrantAnswer,
-    GrantRequest, GuardAnswer, InviteAnswer, InviteRequest, LeaveAnswer, Peers, PingAnswer, PingRequest,
-    ReloadAnswer, RevokeAnswer, RevokeRequest, RevokeTarget, Routes, Status,
+    CidrAnswer, CidrRequest, ClientAddRequest, ClientConfig, ClientRemoved, Clients, Events, EventsQuery,
+    GrantAnswer, GrantRequest, GuardAnswer, InviteAnswer, InviteRequest, LeaveAnswer, Peers, PingAnswer,
+    PingRequest, ReloadAnswer, RevokeAnswer, RevokeRequest, RevokeTarget, Routes, Status,
 };
 use crate::daemon::core::Command;
 use crate::daemon::node::{Node, wall_now};
@@ -38,6 +38,7 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/v1/status", get(status_of))
         .route("/v1/peers", get(peers))
         .route("/v1/routes", get(routes))
+        .route("/v1/events", get(events))
         .route("/v1/clients", get(clients).post(add_client))
         .route("/v1/clients/{name}", delete(remove_client))
         .route("/v1/clients/{name}/config", get(client_config))
@@ -64,6 +65,10 @@ async fn routes(State(node): Shared) -> Json<Routes> {
     Json(Routes {
         routes: status::routes(&node.now_composed()),
     })
+}
+
+async fn events(State(node): Shared, Query(query): Query<EventsQuery>) -> Answer<Events> {
+    node.journal.read(&query).await.map(Json)
 }
 
 async fn clients(State(node): Shared) -> Json<Clients> {

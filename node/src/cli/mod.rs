@@ -11,6 +11,7 @@ mod watch;
 mod cidr;
 mod client;
 mod completions;
+mod events;
 mod grant;
 mod guard;
 mod init;
@@ -69,6 +70,8 @@ enum Command {
     Peers(peers::Options),
     /// Show every prefix of the mesh and where it goes
     Routes(routes::Options),
+    /// Show what happened to paths and routes, and why
+    Events(events::Options),
     /// Measure the round trip to a node, inside the tunnel
     Ping(ping::Options),
     /// Announce or withdraw a prefix
@@ -119,6 +122,7 @@ fn dispatch(cli: Cli, matches: &ArgMatches, console: &Console) -> Result<(), Fai
         Command::Status(options) => options.run(&context(None)),
         Command::Peers(options) => options.run(&context(None)),
         Command::Routes(options) => options.run(&context(None)),
+        Command::Events(options) => options.run(&context(None)),
         Command::Ping(options) => options.run(&context(None)),
         Command::Cidr(options) => options.run(&context(None)),
         Command::Reload(options) => options.run(&context(None)),

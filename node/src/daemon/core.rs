@@ -14,6 +14,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use super::announce::{self, Announcing};
 use super::changes::RouteChanges;
 use super::composed::Composed;
+use super::journal::Journal;
 use super::keys::RunKeys;
 use super::node::wall_now;
 use super::{endpoints, events};
@@ -23,6 +24,7 @@ use crate::api::types::{CidrAnswer, CidrRequest, ClientConfig, GuardAnswer, Relo
 use crate::config::Settings;
 use crate::desired::{self, Desired, GuardMemory, KernelDesired, Local};
 use crate::features::Features;
+use crate::history::{routes, sources};
 use crate::state::{Announced, StateDir};
 
 type Reply<T> = oneshot::Sender<Result<T, Refuse>>;
@@ -63,6 +65,7 @@ pub struct Core {
     pub(super) features: Features,
     pub(super) memory: GuardMemory,
     pub(super) changes: RouteChanges,
+    pub(super) journal: Arc<Journal>,
     pub(super) epoch: u64,
     pub(super) kernel: Option<KernelDesired>,
     pub(super) announcement: Option<Announcement>,
@@ -93,10 +96,13 @@ impl Core {
                 Some(command) = commands.recv() => if !self.handle(command).await { continue },
                 event = dataplane.recv() => {
                     let event = event.ok_or_else(|| anyhow::anyhow!("the data plane stopped"))?;
+                    self.journal.note(sources::of_dataplane(&event, &self.named()));
                     events::handle_dataplane(&event, &self.membership, &self.view.borrow())?;
                     continue;
                 }
                 event = membership.recv() => {
+                    let known = event.as_ref().ok();
+                    self.journal.note(known.and_then(|event| sources::of_membership(event, &self.named())));
                     events::say(event, &self.view.borrow());
                     continue;
                 }
@@ -189,8 +195,11 @@ impl Core {
         endpoints: Vec<std::net::SocketAddr>,
     ) {
         let before = self.composed.as_ref().map(|c| Arc::clone(&c.borrow()));
-        self.changes
-            .note(before.as_ref().map_or(&[], |c| &c.routes), &desired.statuses);
+        let drains = before.as_ref().map(|c| sources::drains(&c.view, &view));
+        self.journal.note(drains.into_iter().flatten());
+        let before = before.as_ref().map_or(&[][..], |c| &c.routes);
+        self.changes.note(before, &desired.statuses);
+        self.journal.note(routes::changes(before, &desired.statuses));
         let composed = Arc::new(Composed {
             warnings: self.warnings(&desired, &announcing),
             view,
@@ -207,6 +216,14 @@ impl Core {
         match &self.composed {
             Some(sender) => drop(sender.send_replace(composed)),
             None => self.composed = Some(watch::Sender::new(composed)),
+        }
+    }
+
+    /// The view of the last composition: it still has the names of those that go.
+    fn named(&self) -> Arc<View> {
+        match &self.composed {
+            Some(composed) => Arc::clone(&composed.borrow().view),
+            None => Arc::clone(&self.view.borrow()),
         }
     }
 

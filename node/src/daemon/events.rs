@@ -7,6 +7,8 @@ use meshnode_membership::service::Membership;
 use meshnode_membership::view::View;
 use tokio::sync::broadcast::error::RecvError;
 
+use crate::history::sources::name;
+
 /// Fails when the data plane cannot go on.
 pub fn handle_dataplane(event: &DataplaneEvent, membership: &Membership, view: &View) -> anyhow::Result<()> {
     match event {
@@ -88,12 +90,4 @@ pub fn say(event: Result<MembershipEvent, RecvError>, view: &View) {
 
 fn node(peer: &PeerId) -> Option<PublicKey> {
     PublicKey::from_bytes(peer).ok()
-}
-
-/// The shown name, or what is known of a client.
-fn name(peer: &PeerId, view: &View) -> String {
-    match node(peer).and_then(|id| view.nodes.get(&id)) {
-        Some(node) => node.name.clone(),
-        None => format!("client {}", meshnode_crypto::WgPublicKey::from_bytes(*peer)),
-    }
 }

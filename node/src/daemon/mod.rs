@@ -13,6 +13,7 @@ pub mod core;
 mod endpoints;
 mod events;
 mod join;
+pub mod journal;
 mod keys;
 pub mod node;
 mod port;

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::composed::Composed;
 use super::core::Command;
+use super::journal::Journal;
 use crate::adapt::netlink::Netlink;
 use crate::api::refuse::Refuse;
 use crate::state::StateDir;
@@ -36,6 +37,8 @@ pub struct Node {
     pub core: mpsc::Sender<Command>,
     /// Ends the node; sent after the others were told.
     pub leave: mpsc::Sender<()>,
+    /// What happened.
+    pub journal: Arc<Journal>,
     /// Who answered the watchdog.
     pub health: Health,
     /// True once the TUN is attached and everything was applied.

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 use super::changes::RouteChanges;
 use super::core::{Command, Core};
 use super::join::{Arrival, join};
+use super::journal::Journal;
 use super::node::{Node, wall_now};
 use super::port::SharedPort;
 use super::sockets::Sockets;
@@ -94,6 +95,7 @@ pub async fn start(settings: Settings, state: StateDir, mode: StartMode) -> anyh
         membership,
         netlink,
         changes: RouteChanges::default(),
+        journal: Arc::new(Journal::open(env!("CARGO_PKG_VERSION"))),
         epoch: 0,
         kernel: None,
         announcement: None,
@@ -188,6 +190,7 @@ fn serve(core: Core, sockets: Sockets, started: Instant) -> anyhow::Result<Runni
         composed,
         core: requests,
         leave,
+        journal: Arc::clone(&core.journal),
         health: Health::default(),
         ready: AtomicBool::new(false),
         started,

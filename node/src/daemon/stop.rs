@@ -12,6 +12,7 @@ use super::signals::{Request, Signals};
 use super::sockets::SocketFiles;
 use super::watchdog;
 use crate::adapt::netlink::Farewell;
+use crate::history::{Happening, sources};
 use crate::supervise::{Death, Supervisor};
 
 /// How long telling the others may take.
@@ -77,6 +78,7 @@ impl Running {
             ..
         } = self;
         watchdog::notify(&[sd_notify::NotifyState::Stopping]);
+        node.journal.note([farewell_event(&end)]);
         node.ready.store(false, std::sync::atomic::Ordering::Release);
         if matches!(end, End::Signal) {
             tracing::info!("stopping: withdrawing from the mesh");
@@ -110,6 +112,14 @@ impl Running {
             tracing::debug!("connections were cut off");
         }
         finish(end, &node)
+    }
+}
+
+fn farewell_event(end: &End) -> Happening {
+    match end {
+        End::Signal => sources::stopping("signal", "asked to end by a signal"),
+        End::Leave => sources::stopping("leave", "leaves the mesh for good"),
+        End::Death(_) => sources::stopping("failure", "a vital part has failed: see the log"),
     }
 }
 

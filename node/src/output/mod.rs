@@ -3,6 +3,7 @@
 //! Results go to stdout, everything said beside them (hints, progress, failures) to stderr, so that
 //! `meshnode invite > token` and `meshnode peers --json | jq` work without filters.
 
+pub mod clock;
 pub mod console;
 pub mod duration;
 pub mod failure;

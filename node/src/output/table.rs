@@ -81,6 +81,12 @@ impl Listing {
     }
 }
 
+/// How many characters a line of the terminal holds; `None` where a program reads.
+pub fn screen_width() -> Option<u16> {
+    let table = Table::new();
+    if table.is_tty() { table.width() } else { None }
+}
+
 /// A cell without special meaning.
 pub fn plain(text: impl ToString) -> (String, Option<Paint>) {
     (text.to_string(), None)

@@ -1,0 +1,33 @@
+//! What crosses the local socket to show what happened and what would happen.
+
+use serde::{Deserialize, Serialize};
+
+pub use crate::history::{Event, Happening, Kind};
+
+/// What is asked for by `GET /v1/events?after=N&limit=M&wait_ms=W`; all may be left out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventsQuery {
+    /// The oldest events after this number; without it the newest.
+    #[serde(default)]
+    pub after: Option<u64>,
+    /// At most so many; without it all that are kept.
+    #[serde(default)]
+    pub limit: Option<usize>,
+    /// With `after`: how long to wait for a new event if there is none, in milliseconds; at most 20 s.
+    #[serde(default)]
+    pub wait_ms: u64,
+}
+
+/// `GET /v1/events`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Events {
+    /// When this run of the node began, in Unix milliseconds: numbers begin again with every run.
+    pub run_ms: u64,
+    /// Number of the newest event of all.
+    pub last: u64,
+    /// How many events after `after` (without it: of all) are no longer kept.
+    pub gone: u64,
+    /// Oldest first.
+    pub events: Vec<Event>,
+}
