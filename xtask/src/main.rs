@@ -26,7 +26,7 @@ cargo xtask <task>
   test --long     the same and what takes hours: soaks, large clusters
   test STAGE..    only those stages (see `cargo xtask test --list`)
   bench           meshnode and other userspace WireGuards in turn, written to docs/benchmarks/
-  bench TASK      latency, policer, scale, soak: one question each (see `cargo xtask bench --help`)
+  bench TASK      failover, latency, policer, scale, soak: one question each (see `cargo xtask bench --help`)
   bench engine    nanoseconds per packet of the engine alone, without a network
   measure [N..]   time to join, memory, processor and gossip of idle meshes of N nodes (3 and 20)
   setup           install the Debian packages of all tasks, nothing else

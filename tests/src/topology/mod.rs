@@ -10,11 +10,16 @@
 //! Each VPC also has IPv6: `fd00:172:18::/64` inside (the gateway is `::a`, the host `::b`) and, outside,
 //! `2001:db8:18::10`. A fourth VPC, `fr` 172.22.0.0/16, waits for scenarios that need one. The internet is a
 //! router that knows the outside subnets and nothing else, and it is captured from the start.
+//!
+//! [`Twins`] adds a LAN that both hk and gz serve, [`crowd`] adds idle nodes.
 
+pub mod crowd;
 mod mesh;
 mod nat;
+mod twins;
 mod vpc;
 
 pub use mesh::{Mesh, Options, reaches};
 pub use nat::behind_nat;
-pub use vpc::{PLANS, Plan, ThreeVpcs, Vpc, realm};
+pub use twins::{Roles, SERVER, SHARED, Twins, active};
+pub use vpc::{PLANS, Plan, ThreeVpcs, Vpc, Wire, realm};

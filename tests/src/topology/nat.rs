@@ -43,7 +43,12 @@ fn build(world: &World, internet: &Host, plan: Plan) -> Result<Vpc> {
     cloud.address("vpc", &format!("{}/16", router_of(&plan)))?;
     connect(world, internet, &cloud, &plan)?;
     gateway.forward()?;
-    Ok(Vpc { plan, gateway, host })
+    Ok(Vpc {
+        plan,
+        gateway,
+        host,
+        link: None,
+    })
 }
 
 fn attach(world: &World, cloud: &Host, host: &Host, address: std::net::IpAddr, plan: &Plan) -> Result<()> {

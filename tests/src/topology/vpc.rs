@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::capture::{Capture, Realm};
+use crate::link::Link;
 use crate::world::{Host, World};
 
 /// The addresses of one VPC.
@@ -130,6 +131,17 @@ pub struct Vpc {
     pub gateway: Host,
     /// A machine that knows nothing of meshes, with interface `eth0`.
     pub host: Host,
+    /// Its way to the internet, where that is a link: `There` is outwards.
+    pub link: Option<Link>,
+}
+
+/// What a gateway's way to the internet is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    /// A virtual cable: fast, and always clear.
+    Cable,
+    /// A [`Link`]: its conditions can be changed.
+    Link,
 }
 
 impl Vpc {
@@ -137,9 +149,13 @@ impl Vpc {
     ///
     /// # Errors
     /// The hosts cannot be made.
-    pub fn build(world: &World, internet: &Host, plan: Plan) -> Result<Vpc> {
-        let vpc = Vpc::inside(world, plan)?;
-        world.cable((internet, plan.name), (&vpc.gateway, "wan"))?;
+    pub fn build(world: &World, internet: &Host, plan: Plan, wire: Wire) -> Result<Vpc> {
+        let mut vpc = Vpc::inside(world, plan)?;
+        let (inside, outside) = ((&vpc.gateway, "wan"), (internet, plan.name));
+        match wire {
+            Wire::Cable => world.cable(inside, outside)?,
+            Wire::Link => vpc.link = Some(world.link(inside, outside)?),
+        }
         internet.address(plan.name, &format!("{}/24", plan.outside4(1)))?;
         internet.address(plan.name, &format!("{}/64", plan.outside6(1)))?;
         vpc.gateway.address("wan", &format!("{}/24", plan.public()))?;
@@ -165,7 +181,12 @@ impl Vpc {
         host.ip(&format!("route add default via {gateway4}"))?;
         host.ip(&format!("route add default via {gateway6}"))?;
         gateway.forward()?;
-        Ok(Vpc { plan, gateway, host })
+        Ok(Vpc {
+            plan,
+            gateway,
+            host,
+            link: None,
+        })
     }
 
     /// The machines of the VPC with their inner addresses.
@@ -204,12 +225,20 @@ impl<'a> ThreeVpcs<'a> {
     /// # Errors
     /// The hosts cannot be made.
     pub fn of(world: &'a World, count: usize) -> Result<ThreeVpcs<'a>> {
+        ThreeVpcs::wired(world, count, Wire::Cable)
+    }
+
+    /// Like [`ThreeVpcs::of`], with such ways to the internet.
+    ///
+    /// # Errors
+    /// The hosts cannot be made.
+    pub fn wired(world: &'a World, count: usize, wire: Wire) -> Result<ThreeVpcs<'a>> {
         let internet = world.host("internet")?;
         internet.forward()?;
         let vpcs: Result<Vec<Vpc>> = PLANS
             .iter()
             .take(count)
-            .map(|plan| Vpc::build(world, &internet, *plan))
+            .map(|plan| Vpc::build(world, &internet, *plan, wire))
             .collect();
         let capture = world.capture(&internet, realm())?;
         Ok(ThreeVpcs {
@@ -230,6 +259,15 @@ impl<'a> ThreeVpcs<'a> {
             .find(|vpc| vpc.plan.name == name)
             .with_context(|| format!("there is no VPC {name}"))
     }
+
+    /// The link of that VPC's gateway.
+    ///
+    /// # Errors
+    /// It has a cable.
+    pub fn link(&self, name: &str) -> Result<&Link> {
+        let link = self.vpc(name)?.link.as_ref();
+        link.with_context(|| format!("the gateway of {name} has a cable, not a link"))
+    }
 }
 
 /// Whose addresses are whose in every world made of [`PLANS`]: all of `fd00::/8` is inner, so mesh addresses too.
@@ -237,6 +275,7 @@ pub fn realm() -> Realm {
     let mut inner: Vec<IpNet> = PLANS.iter().map(Plan::prefix).collect();
     inner.push(net6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0), 8));
     inner.push(net4([100, 96, 0, 0], 12));
+    inner.push(net4([172, 29, 0, 0], 16));
     Realm {
         inner,
         underlay: PLANS.iter().flat_map(Plan::outside_prefixes).collect(),

@@ -3,15 +3,21 @@
 //! Senders and receivers are threads inside the hosts' network namespaces. All payload is made of 64-byte blocks
 //! that begin with [`MARK`], so that a capture recognises it anywhere.
 
+mod arrivals;
 mod datagrams;
 mod pulse;
 mod stream;
+mod talk;
+mod test_stream;
 
 use std::net::IpAddr;
 
+pub use arrivals::{Arrival, Arrivals};
 pub use datagrams::{Exchange, Questions, deliver, exchange};
 pub use pulse::Pulse;
 pub use stream::{Transfer, transfer};
+pub use talk::Talk;
+pub use test_stream::TestStream;
 
 /// What every packet of test traffic contains.
 pub const MARK: &[u8; 16] = b"meshnode-traffic";

@@ -12,7 +12,7 @@
 //! | `pair` | two hosts, a cable, a tunnel |
 //! | `contender/` | what makes the tunnel, how it is installed and started |
 //! | `measure/` | one file per kind of measurement |
-//! | `matrix`, `latency`, `policer`, `scale`, `soak` | the tasks, one file each |
+//! | `matrix`, `latency`, `policer`, `scale`, `soak`, `failover/` | the tasks |
 //! | `report/` | a page, JSON, a chart |
 //! | `statistics` | medians, percentiles, spread |
 
@@ -24,6 +24,7 @@
 )]
 
 mod contender;
+mod failover;
 mod latency;
 mod matrix;
 mod measure;
@@ -54,6 +55,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    /// What failures of gateways, paths and networks do to a flow
+    Failover(failover::Options),
     /// Round trips on the idle tunnel, in percentiles
     Latency(latency::Options),
     /// Lanes against a network that polices each flow
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<()> {
     match cli.task {
         None => matrix::run(&cli.matrix),
+        Some(Task::Failover(options)) => failover::run(&options),
         Some(Task::Latency(options)) => latency::run(&options),
         Some(Task::Policer(options)) => policer::run(&options),
         Some(Task::Scale(options)) => scale::run(&options),

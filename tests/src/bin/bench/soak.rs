@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use meshnode_tests::traffic::{Arrivals, TestStream};
 use meshnode_tests::world::World;
 
 use crate::contender::{MESHNODE, Selection};
 use crate::measure::iperf::{Direction, Stream, Tcp};
-use crate::measure::pulse::{Pulse, Watched};
-use crate::pair::Pair;
+use crate::pair::{Pair, RIGHT};
 use crate::report::sheet;
 use crate::step;
 
@@ -49,8 +49,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     );
     for (contender, pair) in &field.present {
         step(&format!("{} for {seconds} s", contender.name));
-        let (stream, watched) = soak(pair, seconds).with_context(|| contender.name.clone())?;
-        body.push_str(&line(&contender.name, &stream, &watched));
+        let (stream, arrivals) = soak(pair, seconds).with_context(|| contender.name.clone())?;
+        body.push_str(&line(&contender.name, &stream, &arrivals));
     }
     for absent in &field.absent {
         body.push_str(&format!("\n{} is left out: {}\n", absent.name, absent.reason));
@@ -58,30 +58,30 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     sheet::save(&options.output, "soak", "Minutes at full rate", &body)
 }
 
-fn soak(pair: &Pair, seconds: u32) -> Result<(Stream, Watched)> {
-    let pulse = Pulse::start(pair)?;
+fn soak(pair: &Pair, seconds: u32) -> Result<(Stream, Arrivals)> {
+    let beats = TestStream::start(&pair.left, &pair.right, RIGHT.into())?;
     let stream = Tcp {
         streams: 1,
         direction: Direction::Forward,
         seconds,
     }
     .run(pair);
-    let watched = pulse.finish()?;
+    let arrivals = beats.finish()?;
     pair.still_runs()?;
-    Ok((stream?, watched))
+    Ok((stream?, arrivals))
 }
 
-fn line(name: &str, stream: &Stream, watched: &Watched) -> String {
+fn line(name: &str, stream: &Stream, arrivals: &Arrivals) -> String {
     format!(
         "| {name} | {:.2} | {:.2} | {:.0} | {} of {} | {} | {:.1} | {:.1} | {:.0} |\n",
         stream.bits_per_second / 1e9,
         stream.least_bits_per_second / 1e9,
         stream.retransmits,
-        watched.sent.saturating_sub(watched.received),
-        watched.sent,
-        watched.reordered,
-        watched.longest_gap.as_secs_f64() * 1e3,
-        watched.longest_own_gap.as_secs_f64() * 1e3,
-        watched.longest_at.as_secs_f64(),
+        arrivals.lost(),
+        arrivals.highest(),
+        arrivals.late,
+        arrivals.longest_gap.as_secs_f64() * 1e3,
+        arrivals.longest_own_gap.as_secs_f64() * 1e3,
+        arrivals.longest_at.as_secs_f64(),
     )
 }

@@ -1,11 +1,10 @@
 //! Many nodes on one internet, each alone on its machine.
 
-use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use meshnode_tests::node::peers;
-use meshnode_tests::topology::realm;
+use meshnode_tests::topology::{crowd, realm};
 use meshnode_tests::{Capture, Node, World, eventually};
 
 /// All nodes of a crowd know each other after this long, on a small machine.
@@ -25,22 +24,17 @@ impl<'a> Crowd<'a> {
         let capture = world.capture(&internet, realm())?;
         let mut nodes: Vec<Node<'a>> = Vec::new();
         let mut token = String::new();
-        for number in 0..count {
-            let name = format!("n{number}");
-            let host = world.host(&name)?;
-            let (router, own) = (Ipv4Addr::new(198, 18, number as u8, 1), address(number));
-            world.cable((&internet, &name), (&host, "wan"))?;
-            internet.address(&name, &format!("{router}/24"))?;
-            host.address("wan", &format!("{own}/24"))?;
-            host.ip(&format!("route add default via {router}"))?;
-            let node = Node::new(world, &host, &name);
-            let prefix = format!("10.{number}.0.0/16");
+        for number in 0..u8::try_from(count)? {
+            let host = crowd::machine(world, &internet, number)?;
+            let node = Node::new(world, &host, host.name());
+            let prefix = crowd::prefix(number);
             if number == 0 {
                 node.ok(&["init", "--cidr", &prefix])?;
                 node.up(&[])?;
                 token = node.invite(&["--uses", "0", "--cidr", "10.0.0.0/8"])?;
             } else {
-                node.join(&[&address(0).to_string()], &token, &["--cidr", &prefix])?;
+                let seed = crowd::address(0).to_string();
+                node.join(&[&seed], &token, &["--cidr", &prefix])?;
             }
             nodes.push(node);
         }
@@ -79,8 +73,4 @@ impl<'a> Crowd<'a> {
         }
         Ok(())
     }
-}
-
-fn address(number: usize) -> Ipv4Addr {
-    Ipv4Addr::new(198, 18, number as u8, 10)
 }

@@ -3,5 +3,4 @@
 pub(crate) mod echo;
 pub(crate) mod iperf;
 pub(crate) mod metric;
-pub(crate) mod pulse;
 pub(crate) mod suite;

@@ -4,21 +4,21 @@ use std::fs;
 use std::process::Command;
 
 /// The machine, the day and the command.
-pub(super) struct Machine {
-    pub(super) processor: String,
-    pub(super) cores: usize,
-    pub(super) kernel: String,
-    pub(super) memory_gb: f64,
+pub(crate) struct Machine {
+    pub(crate) processor: String,
+    pub(crate) cores: usize,
+    pub(crate) kernel: String,
+    pub(crate) memory_gb: f64,
     /// UTC, as 2026-11-30.
-    pub(super) date: String,
+    pub(crate) date: String,
     /// The commit of this source tree, if there is one.
-    pub(super) commit: String,
-    pub(super) iperf3: String,
-    pub(super) command: String,
+    pub(crate) commit: String,
+    pub(crate) iperf3: String,
+    pub(crate) command: String,
 }
 
 impl Machine {
-    pub(super) fn this() -> Machine {
+    pub(crate) fn this() -> Machine {
         Machine {
             processor: processor(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
@@ -32,7 +32,7 @@ impl Machine {
     }
 
     /// In one line.
-    pub(super) fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         format!(
             "{} × {}, {:.0} GB, Linux {}",
             self.cores, self.processor, self.memory_gb, self.kernel

@@ -2,7 +2,7 @@
 
 mod chart;
 mod data;
-mod machine;
+pub(crate) mod machine;
 mod page;
 pub(crate) mod sheet;
 mod targets;
