@@ -74,6 +74,8 @@ fn table(me: u8, peer: u8, endpoint: SocketAddr) -> Result<Table, Box<dyn Error>
             ..Keys::default()
         },
         member_addresses: Vec::new(),
+        relay: Default::default(),
+        relays: Default::default(),
         mtu: MtuPolicy::default(),
     })
 }

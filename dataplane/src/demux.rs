@@ -3,10 +3,12 @@
 //! | first byte | is |
 //! |---|---|
 //! | 1–4, then three zeros | WireGuard |
-//! | 0x10 | a relay frame in a later version; today nothing |
+//! | 0x10 | a relay frame: 12 bytes of header, then WireGuard ([`crate::relay::frame`]) |
 //! | 0x00–0x3f otherwise | nothing |
 //! | 0x40–0x7f, 0xc0–0xff | QUIC (fixed bit set, RFC 9000 §17) |
 //! | 0x80–0xbf | nothing: our QUIC never greases the fixed bit |
+
+use crate::relay::frame::{self, Frame};
 
 /// A WireGuard message type with a length that fits it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub enum Message {
 pub enum Class {
     /// The tunnels.
     WireGuard(Message),
+    /// A relay frame with a WireGuard message in it: lane 0.
+    Relay,
     /// The control transport.
     Quic,
     /// Nobody.
@@ -36,6 +40,7 @@ pub enum Class {
 pub fn classify(datagram: &[u8]) -> Class {
     match datagram {
         [1..=4, 0, 0, 0, ..] => wireguard(datagram),
+        [frame::TYPE, ..] => relayed(datagram),
         [first, ..] if first & 0x40 != 0 => Class::Quic,
         _ => Class::Garbage,
     }
@@ -47,6 +52,15 @@ fn wireguard(datagram: &[u8]) -> Class {
         (2, 92) => Class::WireGuard(Message::Response),
         (3, 64) => Class::WireGuard(Message::Cookie),
         (4, 32..) => Class::WireGuard(Message::Data),
+        _ => Class::Garbage,
+    }
+}
+
+/// Only WireGuard is relayed, so no frame stands in another.
+fn relayed(datagram: &[u8]) -> Class {
+    let message = Frame::parse(datagram).map_or(&[][..], |frame| frame.message);
+    match message {
+        [1..=4, 0, 0, 0, ..] if wireguard(message) != Class::Garbage => Class::Relay,
         _ => Class::Garbage,
     }
 }
@@ -79,6 +93,20 @@ mod tests {
             assert_eq!(classify(&datagram([kind, 0, 1, 0], len)), Class::Garbage);
         }
         assert_eq!(classify(&datagram([1, 0, 0, 0], 149)), Class::Garbage);
+    }
+
+    #[test]
+    fn a_relay_frame_holds_one_wireguard_message_and_nothing_else() {
+        let framed = |message: &[u8]| {
+            let header = frame::header(crate::relay::Session(7), false);
+            classify(&[&header[..], message].concat())
+        };
+        let data = datagram([4, 0, 0, 0], 32);
+        assert_eq!(framed(&data), Class::Relay);
+        assert_eq!(framed(&data[..31]), Class::Garbage);
+        assert_eq!(framed(&[0x40; 40]), Class::Garbage);
+        let header = frame::header(crate::relay::Session(7), false);
+        assert_eq!(framed(&[&header[..], &data[..]].concat()), Class::Garbage);
     }
 
     #[test]

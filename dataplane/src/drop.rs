@@ -53,7 +53,19 @@ reasons! {
     BadProbe = "bad_probe",
     /// For lane 0 from another lane, and more than it can take.
     HandoffFull = "handoff_full",
-    /// Neither WireGuard nor QUIC.
+    /// Relay frame under a session that is not there, or that one end has not bound.
+    RelayUnknownSession = "relay_unknown_session",
+    /// Relay frame from elsewhere than the ends of its session, or the relay of ours.
+    RelayWrongSource = "relay_wrong_source",
+    /// To be relayed to an end that this node does not reach directly.
+    RelayNoPath = "relay_no_path",
+    /// To be relayed, and more than `relay-limit`.
+    RelayLimited = "relay_limited",
+    /// Control message that is malformed, not from a peer's own address, or made by this host.
+    BadControl = "bad_control",
+    /// One peer sends more control messages than an honest one would.
+    ControlRateLimited = "control_rate_limited",
+    /// Neither WireGuard, nor a relay frame, nor QUIC.
     Garbage = "garbage",
     /// Handshake message whose MAC1 fits none of our keys.
     BadMac = "bad_mac",

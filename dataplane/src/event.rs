@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::path::health::{Cause, Change};
+use crate::relay::choice::Reason;
 use crate::table::PeerId;
 
 /// Something happened. Events are a courtesy: when nobody reads them the newest are dropped and counted.
@@ -28,6 +29,15 @@ pub enum DataplaneEvent {
         peer: PeerId,
         /// From what to what, and why.
         change: Change,
+    },
+    /// Packets to the peer take another way from now on.
+    PathSwitched {
+        /// Who.
+        peer: PeerId,
+        /// The relay that they go through; `None`: straight.
+        relay: Option<PeerId>,
+        /// Why.
+        reason: Reason,
     },
     /// An authenticated packet came from another address: answers go there now.
     EndpointMoved {

@@ -12,6 +12,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 pub mod batch;
+pub mod control;
 pub mod demux;
 mod device;
 pub mod drop;
@@ -25,6 +26,7 @@ mod lpm;
 mod offload;
 pub mod packet;
 pub mod path;
+pub mod relay;
 pub mod stats;
 #[expect(unsafe_code, reason = "TUN ioctls and the socket mark have no safe wrapper")]
 mod sys;
@@ -43,7 +45,9 @@ pub use interface::{TunConfig, TunInfo};
 pub use offload::switch::{Offload, OffloadStats, Offloads, UnknownOffload};
 pub use offload::{Frame, Group, Head, MAX_MEMBERS, Mergeable, Merger, Protocol, Segments};
 pub use path::health::{Cause, Change};
-pub use stats::{PathState, PeerHealth, PeerState, PeerStats, Stats};
+pub use relay::RelayPolicy;
+pub use relay::choice::Reason as SwitchReason;
+pub use stats::{PathState, PeerHealth, PeerState, PeerStats, Stats, Via};
 pub use table::{CompiledTable, Forwarding, Keys, LaneSecret, MtuPolicy, Peer, PeerId, PeerKind, Table};
 pub use tun_watch::{TunState, TunWatch};
 pub use underlay::{PortStats, ReceivedDatagram, UnderlayPort};

@@ -133,12 +133,25 @@ impl RttHistogram {
     }
 }
 
+/// A relay on the way to a peer, and the two halves of that way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Via {
+    /// Who relays.
+    pub relay: PeerId,
+    /// Smoothed round trip to the relay, when packets began to go through it.
+    pub near: Option<Duration>,
+    /// Smoothed round trip from the relay to the peer, as the relay last said.
+    pub far: Option<Duration>,
+}
+
 /// One peer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PeerStats {
     /// Up, connecting or down.
     pub state: PeerState,
-    /// Where datagrams to it go; proven by an authenticated packet.
+    /// The relay that packets to it go through; `None`: they go straight.
+    pub via: Option<Via>,
+    /// Where datagrams to it go when they go straight; proven by an authenticated packet.
     pub endpoint: Option<SocketAddr>,
     /// How long ago the last handshake completed.
     pub last_handshake: Option<Duration>,
@@ -206,6 +219,14 @@ pub struct Stats {
     pub handshakes_completed: u64,
     /// Bytes that wait for a session.
     pub pending_bytes: u64,
+    /// Bytes sent on for other members, as UDP payload.
+    pub relayed_bytes: u64,
+    /// Datagrams sent on for other members.
+    pub relayed_packets: u64,
+    /// Pairs of members that both have bound a session here.
+    pub relay_sessions: u64,
+    /// Control messages of peers that were read.
+    pub control_messages: u64,
     /// ICMP errors that came back to the sockets. They can be forged: they are counted and nothing else.
     pub icmp_errors: u64,
     /// Which offloads are at work, and how often each was refused; a minute without it follows each time.
@@ -221,6 +242,10 @@ impl Default for Stats {
             handshakes_started: 0,
             handshakes_completed: 0,
             pending_bytes: 0,
+            relayed_bytes: 0,
+            relayed_packets: 0,
+            relay_sessions: 0,
+            control_messages: 0,
             icmp_errors: 0,
             offloads: OffloadStats::default(),
         }

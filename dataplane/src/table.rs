@@ -4,6 +4,7 @@
 //! away from the packet path; lanes take the result between two batches. A lane never changes a table.
 
 use crate::lpm::{LongestPrefix, PrefixSet};
+use crate::relay::RelayPolicy;
 use ipnet::IpNet;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -142,6 +143,10 @@ pub struct Table {
     pub keys: Keys,
     /// Addresses whose QUIC has its own queue.
     pub member_addresses: Vec<IpAddr>,
+    /// What this node relays for others.
+    pub relay: RelayPolicy,
+    /// Peers that relay for others.
+    pub relays: BTreeSet<PeerId>,
 }
 
 impl Table {
@@ -178,6 +183,8 @@ impl Table {
                 .into_iter()
                 .map(|ip| ip.to_canonical())
                 .collect(),
+            relay: self.relay,
+            relays: self.relays,
         }
     }
 }
@@ -231,6 +238,8 @@ pub struct CompiledTable {
     routes: LongestPrefix<u32>,
     clients: LongestPrefix<u32>,
     members: BTreeSet<IpAddr>,
+    relay: RelayPolicy,
+    relays: BTreeSet<PeerId>,
 }
 
 impl CompiledTable {
@@ -252,6 +261,16 @@ impl CompiledTable {
     /// How large packets may be.
     pub fn mtu(&self) -> MtuPolicy {
         self.mtu
+    }
+
+    /// What this node relays for others.
+    pub fn relay(&self) -> RelayPolicy {
+        self.relay
+    }
+
+    /// Whether a peer relays for others.
+    pub fn relays(&self, peer: &PeerId) -> bool {
+        self.relays.contains(peer)
     }
 
     /// Our keys.

@@ -4,6 +4,7 @@
 //! every test run and on a stable compiler; and by the cargo-fuzz crate in `tests/fuzz`, for as long as
 //! somebody lets it. An input that once broke something is kept in `tests/fuzz/regressions/<target>/`.
 
+mod control;
 mod fitting;
 mod gossip;
 mod lane;
@@ -14,6 +15,7 @@ mod record;
 mod trust;
 mod uapi;
 
+pub use control::control;
 pub use fitting::fit;
 pub use gossip::gossip_guard;
 pub use lane::lane;
@@ -74,6 +76,12 @@ pub const TARGETS: &[Target] = &[
         body: demux,
         seeds: packets::demux_seeds,
         per_second: 100_000,
+    },
+    Target {
+        name: "control",
+        body: control,
+        seeds: control::seeds,
+        per_second: 50_000,
     },
     Target {
         name: "packet",

@@ -99,7 +99,7 @@ impl End {
         let config = EngineConfig {
             lane: 0,
             lanes: 1,
-            seed: u32::from(number),
+            seed: u64::from(number),
             clock: NtpClock::new(now, Duration::from_secs(1_800_000_000)),
             counters: Arc::new(LaneCounters::new(now)),
         };

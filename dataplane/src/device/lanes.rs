@@ -183,7 +183,7 @@ fn engine_config(lane: u8, lanes: u8, counters: Arc<LaneCounters>, now: Instant)
         lane,
         lanes,
         // The hasher's keys come from the kernel's random source.
-        seed: RandomState::new().build_hasher().finish() as u32,
+        seed: RandomState::new().build_hasher().finish(),
         clock: NtpClock::new(now, since_1970),
         counters,
     }

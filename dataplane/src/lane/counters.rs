@@ -5,7 +5,7 @@ use crate::offload::switch::{Offload, OffloadBoard, Offloads};
 use crate::path::health::Cause;
 use crate::path::loss::Ratios;
 use crate::path::stamp::RoundTrips;
-use crate::stats::{LaneStats, PathState, PeerHealth, PeerStats, RTT_BUCKETS, RttHistogram, Stats};
+use crate::stats::{LaneStats, PathState, PeerHealth, PeerStats, RTT_BUCKETS, RttHistogram, Stats, Via};
 use crate::table::PeerId;
 use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
@@ -65,6 +65,8 @@ pub(super) struct PeerCounters {
     rtt_sum_us: Counter,
     /// Written when the endpoint moves, which is rare.
     endpoint: Mutex<Option<SocketAddr>>,
+    /// Written when packets take another way.
+    via: Mutex<Option<Via>>,
 }
 
 impl PeerCounters {
@@ -120,6 +122,10 @@ impl PeerCounters {
         *self.endpoint.lock().unwrap_or_else(PoisonError::into_inner) = endpoint;
     }
 
+    pub(super) fn set_via(&self, via: Option<Via>) {
+        *self.via.lock().unwrap_or_else(PoisonError::into_inner) = via;
+    }
+
     pub(super) fn set_loss(&self, loss: Ratios) {
         self.loss[0].set(loss.outbound.to_bits());
         self.loss[1].set(loss.inbound.to_bits());
@@ -128,6 +134,10 @@ impl PeerCounters {
     pub(super) fn handle_round_trip(&self, rtt: Duration, trips: &RoundTrips) {
         self.histogram[RttHistogram::bucket(rtt)].add(1);
         self.rtt_sum_us.add(rtt.as_micros() as u64);
+        self.set_round_trips(trips);
+    }
+
+    pub(super) fn set_round_trips(&self, trips: &RoundTrips) {
         let figures = [trips.smoothed, trips.last, trips.min, trips.jitter];
         for (counter, figure) in self.rtt.iter().zip(figures) {
             counter.set_duration(figure);
@@ -137,6 +147,7 @@ impl PeerCounters {
     fn snapshot(&self, since_start: Duration) -> PeerStats {
         PeerStats {
             state: self.state().0.into(),
+            via: *self.via.lock().unwrap_or_else(PoisonError::into_inner),
             endpoint: *self.endpoint.lock().unwrap_or_else(PoisonError::into_inner),
             last_handshake: self
                 .established
@@ -179,6 +190,10 @@ pub struct LaneCounters {
     pub(super) tx_packets: Counter,
     pub(super) rx_packets: Counter,
     pub(super) handed_off: Counter,
+    pub(super) relayed_bytes: Counter,
+    pub(super) relayed_packets: Counter,
+    pub(super) relay_sessions: Counter,
+    pub(super) control_messages: Counter,
     pub(super) start: Instant,
     pub(super) peers: ArcSwap<BTreeMap<PeerId, Arc<PeerCounters>>>,
 }
@@ -197,6 +212,10 @@ impl LaneCounters {
             tx_packets: Counter::default(),
             rx_packets: Counter::default(),
             handed_off: Counter::default(),
+            relayed_bytes: Counter::default(),
+            relayed_packets: Counter::default(),
+            relay_sessions: Counter::default(),
+            control_messages: Counter::default(),
             start,
             peers: ArcSwap::default(),
         }
@@ -210,6 +229,10 @@ impl LaneCounters {
         stats.handshakes_started += self.handshakes_started.get();
         stats.handshakes_completed += self.handshakes_completed.get();
         stats.pending_bytes += self.pending_bytes.get();
+        stats.relayed_bytes += self.relayed_bytes.get();
+        stats.relayed_packets += self.relayed_packets.get();
+        stats.relay_sessions += self.relay_sessions.get();
+        stats.control_messages += self.control_messages.get();
         let since_start = now.saturating_duration_since(self.start);
         for (id, counters) in self.peers.load().iter() {
             let more = counters.snapshot(since_start);

@@ -10,6 +10,8 @@
 //! | `outbound` | a packet from the TUN to its tunnel |
 //! | `inbound` | a datagram to its tunnel, the checks behind it, and where it goes |
 //! | `handshakes` | handshake messages, in and out |
+//! | `relayed`, `relays` | ways through other nodes, and others' ways through this one |
+//! | `control` | what lanes of two nodes say to each other |
 //! | `mtu` | how large packets to a peer may be |
 //! | `timers` | all that happens because time passes |
 //! | `reconcile` | a new table |
@@ -27,6 +29,9 @@ use crate::flow::FlowCache;
 use crate::path::health::{Cause, Change};
 use crate::path::runs::Verdict;
 use crate::path::stamp::NtpClock;
+use crate::relay::bucket::Bucket;
+use crate::relay::choice;
+use crate::relay::sessions::Sessions;
 use crate::table::{CompiledTable, PeerId, PeerKind};
 use crate::tunnel::pending::{self, Budget};
 use crate::tunnel::{Seal, WireGuard};
@@ -51,8 +56,8 @@ pub struct EngineConfig {
     pub lane: u8,
     /// How many lanes the node has.
     pub lanes: u8,
-    /// Random: makes receiver indices that nobody guesses.
-    pub seed: u32,
+    /// Random: makes receiver indices and relay sessions that nobody guesses.
+    pub seed: u64,
     /// Wall time for probes.
     pub clock: NtpClock,
     /// Where it counts.
@@ -99,6 +104,15 @@ pub enum EngineEvent {
         /// Where it is.
         to: SocketAddr,
     },
+    /// Packets to the peer take another way from now on.
+    PathSwitched {
+        /// Who.
+        peer: PeerId,
+        /// The relay; `None`: straight.
+        relay: Option<PeerId>,
+        /// Why.
+        reason: choice::Reason,
+    },
     /// The lane was woken this late: nothing that was missed meanwhile is held against a peer.
     LocalStall {
         /// How late.
@@ -108,7 +122,7 @@ pub enum EngineEvent {
     Active {
         /// Who.
         peer: PeerId,
-        /// Where lane 0 reaches it; `None` from other lanes.
+        /// Where lane 0 reaches it; `None` from other lanes, and from lane 0 when only a relay reaches it.
         at: Option<SocketAddr>,
     },
     /// This lane, which is not lane 0, hears nothing from the peer: its packets go by lane 0. Told once until it works.
@@ -178,6 +192,11 @@ pub struct LaneEngine<S: Seal = WireGuard> {
     pub(super) next_ping: u32,
     pub(super) scratch: Vec<u8>,
     pub(super) refusals: Refusals,
+    /// Whom this node relays for.
+    pub(super) sessions: Sessions,
+    /// How much of it.
+    pub(super) relay_limit: Option<Bucket>,
+    pub(super) swept: Option<Instant>,
 }
 
 impl<S: Seal> LaneEngine<S> {
@@ -189,7 +208,7 @@ impl<S: Seal> LaneEngine<S> {
             table: Arc::default(),
             locals: Vec::new(),
             peers: Vec::new(),
-            tunnels: Tunnels::new(config.seed),
+            tunnels: Tunnels::new(config.seed as u32),
             pairs: BTreeMap::new(),
             inbox: Inbox::default(),
             flows: FlowCache::default(),
@@ -203,6 +222,9 @@ impl<S: Seal> LaneEngine<S> {
             next_ping: 0,
             scratch: vec![0; MAX_PACKET],
             refusals: Refusals::default(),
+            sessions: Sessions::new(config.seed),
+            relay_limit: None,
+            swept: None,
         }
     }
 

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //!            lane 0: packets pass, the peer is at A:p   ── Active ──►   lane i: builds a tunnel to A:p+i
+//!            lane 0: only a relay reaches the peer    ── Active ──►   lane i: hands its packets over until that changes
 //!  lane 0: the path carries traffic, probe it closely  ◄── Active ──   lane i: packets pass
 //!            lane 0: seals them, routes to own clients ◄── Handoff ──   lane i: has no tunnel for these
 //! ```
@@ -12,6 +13,7 @@
 use super::engine::{EngineEvent, LaneEngine};
 use super::handoff::{Handoff, Origin};
 use super::liveness::{Due, Liveness, TRIES};
+use super::path::PathId;
 use crate::batch::{SendBatch, WriteBatch};
 use crate::drop::DropReason;
 use crate::flow::{FlowKey, Ingress, Verdict};
@@ -26,7 +28,8 @@ use std::time::{Duration, Instant};
 const TELL: Duration = Duration::from_millis(500);
 
 impl<S: Seal> LaneEngine<S> {
-    /// Another lane says that packets pass between us and a peer. `at`: where lane 0 reaches it, if that is who says so.
+    /// Another lane says that packets pass between us and a peer. `at`: where lane 0 reaches it, if that is who says so. `None`
+    /// from lane 0: only a relay reaches it, and lanes above 0 do not use those.
     pub fn handle_active(&mut self, peer: &PeerId, at: Option<SocketAddr>, now: Instant) {
         let Some(index) = self.table.peer_index(peer) else {
             return;
@@ -34,6 +37,7 @@ impl<S: Seal> LaneEngine<S> {
         match at {
             Some(at) if self.lane > 0 => self.follow(index, at, now),
             Some(_) => {}
+            None if self.lane > 0 => self.peers[index as usize].relayed_by_lane_0 = true,
             None => {
                 if let Some(at) = self.peers[index as usize].note_data(now) {
                     self.wake(index, at);
@@ -58,7 +62,7 @@ impl<S: Seal> LaneEngine<S> {
         for (origin, packet) in handoff.packets() {
             match origin {
                 Origin::Tun => self.handle_outbound(Frame::whole(packet), now, send, write),
-                Origin::Peer(from) => self.relay(&from, packet, now, send),
+                Origin::Peer(from) => self.pass_on(&from, packet, now, send),
             }
         }
     }
@@ -81,7 +85,7 @@ impl<S: Seal> LaneEngine<S> {
     }
 
     /// A packet from a peer that another lane checked, for a client of ours; the tables of two lanes may differ for a turn.
-    fn relay(&mut self, from: &PeerId, bytes: &mut [u8], now: Instant, send: &mut SendBatch) {
+    fn pass_on(&mut self, from: &PeerId, bytes: &mut [u8], now: Instant, send: &mut SendBatch) {
         let Some(peer) = self.table.peer_index(from) else {
             return self.dropped(DropReason::PeerRemoved);
         };
@@ -116,8 +120,10 @@ impl<S: Seal> LaneEngine<S> {
             .told_lanes
             .is_some_and(|at| now.saturating_duration_since(at) < TELL);
         let proven = state.endpoints.proven().map(|endpoint| endpoint.remote);
-        let at = proven.filter(|_| self.lane == 0);
-        let reachable = self.lane > 0 || (at.is_some() && state.sending(&self.tunnels).is_some());
+        let straight = state.using() == PathId::Direct;
+        let at = proven.filter(|_| self.lane == 0 && straight);
+        let known = at.is_some() || !straight;
+        let reachable = self.lane > 0 || (known && state.sending(&self.tunnels).is_some());
         if self.lanes > 1 && state.kind == PeerKind::Node && state.is_busy(now) && reachable && !told {
             state.told_lanes = Some(now);
             let peer = state.id;
@@ -134,6 +140,7 @@ impl<S: Seal> LaneEngine<S> {
             .filter_map(|place| Some((place.ip(), place.port().checked_add(self.lane as u16)?).into()))
             .collect();
         let state = &mut self.peers[index as usize];
+        state.relayed_by_lane_0 = false;
         if state.wanted.is_none() {
             return;
         }

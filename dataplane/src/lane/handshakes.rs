@@ -2,8 +2,9 @@
 
 use super::engine::{KeyPair, LaneEngine};
 use super::inbox::{PER_TURN, Waiting};
+use super::path::{Hop, PathId};
 use super::tunnels::Tunnel;
-use crate::batch::{Datagram, SendBatch};
+use crate::batch::{Manner, SendBatch};
 use crate::demux::Message;
 use crate::drop::DropReason;
 use crate::stats::PathState;
@@ -18,11 +19,11 @@ impl<S: Seal> LaneEngine<S> {
     pub(super) fn handle_handshake(
         &mut self,
         message: Message,
-        datagram: Datagram<'_>,
+        payload: &[u8],
+        from: Hop,
         now: Instant,
         send: &mut SendBatch,
     ) {
-        let (payload, from) = (datagram.payload, datagram.reply_to());
         let local = match message {
             Message::Response => match self.local_of(receiver_index(message, payload)) {
                 Some(public) => self.locals.iter().find(|l| l.public == public),
@@ -33,13 +34,18 @@ impl<S: Seal> LaneEngine<S> {
         let Some(local) = local.filter(|l| message != Message::Response || S::is_for(&l.key, payload)) else {
             return self.dropped(DropReason::BadMac);
         };
-        let (public, source) = (local.public, from.remote.ip());
+        let (public, source) = (local.public, from.to.remote.ip());
         if self.inbox.handle_arrival(now) {
-            match S::check_cookie(&local.key, source, payload, send.reserve(COOKIE)) {
+            match S::check_cookie(
+                &local.key,
+                source,
+                payload,
+                from.reserve(COOKIE, Manner::default(), send),
+            ) {
                 CookieCheck::Valid if self.inbox.allow(source, now) => {}
                 CookieCheck::Valid => return self.dropped(DropReason::HandshakeRateLimited),
                 CookieCheck::Reply { len } => {
-                    send.commit(from, len);
+                    from.commit(len, Manner::default(), send);
                     return self.dropped(DropReason::CookieRequired);
                 }
                 CookieCheck::Forged => return self.dropped(DropReason::BadMac),
@@ -78,19 +84,23 @@ impl<S: Seal> LaneEngine<S> {
         let Some((peer, slot)) = peer.and_then(|peer| Some((peer, self.tunnel_of(peer, &pair, now)?))) else {
             return self.dropped(DropReason::UnknownPeer);
         };
+        if !self.is_way_of(peer, &waiting.from) {
+            return self.dropped(DropReason::RelayWrongSource);
+        }
         let state = &mut self.peers[peer as usize];
         let current = state.current == Some(slot);
-        if current
-            && state
-                .driver
-                .outranks(state.endpoints.is_target(waiting.from.remote), now)
-        {
+        let to_there = match waiting.from.session {
+            Some(session) => state.initiated_over == Some(session),
+            None => state.endpoints.is_target(waiting.from.to.remote),
+        };
+        if current && state.driver.outranks(to_there, now) {
             return self.dropped(DropReason::HandshakeCollision);
         }
         let Some(tunnel) = self.tunnels.get_mut(slot) else {
             return;
         };
-        let (source, out) = (waiting.from.remote.ip(), send.reserve(HANDSHAKE));
+        let source = waiting.from.to.remote.ip();
+        let out = waiting.from.reserve(HANDSHAKE, Manner::default(), send);
         let Opened::Respond { len } = tunnel
             .seal
             .open(waiting.message, waiting.bytes(), source, out, now)
@@ -100,10 +110,12 @@ impl<S: Seal> LaneEngine<S> {
         tunnel.answered = true;
         // Its slot for sessions may have held the one in use.
         tunnel.live = tunnel.seal.has_session(now);
-        send.commit(waiting.from, len);
+        let len = waiting.from.commit(len, Manner::default(), send);
         state.note_sent(len, now);
         state.counters.rx_bytes.add(waiting.bytes().len() as u64);
-        state.endpoints.handle_handshake(waiting.from, false);
+        if waiting.from.path() == PathId::Direct {
+            state.endpoints.handle_handshake(waiting.from.to, false);
+        }
         if current {
             state.driver.handle_answered(now);
         }
@@ -111,11 +123,15 @@ impl<S: Seal> LaneEngine<S> {
 
     fn handle_response(&mut self, waiting: &Waiting, now: Instant, send: &mut SendBatch) {
         let index = receiver_index(Message::Response, waiting.bytes());
+        if !self.is_way_of_index(index, &waiting.from) {
+            return self.dropped(DropReason::RelayWrongSource);
+        }
         let found = self.tunnels.find_mut(index);
         let Some((slot, tunnel)) = found else {
             return self.dropped(DropReason::UnknownIndex);
         };
-        let (source, out) = (waiting.from.remote.ip(), send.reserve(HANDSHAKE));
+        let source = waiting.from.to.remote.ip();
+        let out = waiting.from.reserve(HANDSHAKE, Manner::default(), send);
         let opened = tunnel
             .seal
             .open(waiting.message, waiting.bytes(), source, out, now);
@@ -123,30 +139,26 @@ impl<S: Seal> LaneEngine<S> {
             return self.dropped(DropReason::HandshakeRejected);
         };
         let state = &mut self.peers[tunnel.peer as usize];
-        state.endpoints.handle_handshake(waiting.from, true);
+        if waiting.from.path() == PathId::Direct {
+            state.endpoints.handle_handshake(waiting.from.to, true);
+        }
         // To where the answer came from: it is what confirms the session to them, wherever the path ends up.
-        send.commit(waiting.from, len);
+        let len = waiting.from.commit(len, Manner::default(), send);
         state.note_sent(len, now);
         state.counters.rx_bytes.add(waiting.bytes().len() as u64);
         self.handle_session(slot, now, send);
     }
 
     /// A cookie counts only for the initiation that it answers, and then only hurries the next one.
-    pub(super) fn handle_cookie(&mut self, datagram: Datagram<'_>, now: Instant) {
-        let found = self
-            .tunnels
-            .find_mut(receiver_index(Message::Cookie, datagram.payload));
+    pub(super) fn handle_cookie(&mut self, payload: &[u8], from: Hop, now: Instant) {
+        let found = self.tunnels.find_mut(receiver_index(Message::Cookie, payload));
         let Some((slot, tunnel)) = found else {
             return self.dropped(DropReason::UnknownIndex);
         };
-        let (peer, source) = (tunnel.peer, datagram.reply_to().remote.ip());
-        let opened = tunnel.seal.open(
-            Message::Cookie,
-            datagram.payload,
-            source,
-            &mut [0; HANDSHAKE],
-            now,
-        );
+        let (peer, source) = (tunnel.peer, from.to.remote.ip());
+        let opened = tunnel
+            .seal
+            .open(Message::Cookie, payload, source, &mut [0; HANDSHAKE], now);
         if opened != Opened::Cookie {
             return self.dropped(DropReason::HandshakeRejected);
         }
@@ -178,8 +190,8 @@ impl<S: Seal> LaneEngine<S> {
             }
         }
         // The first probe says at once whether it works both ways.
-        if state.direct.health.state() != PathState::Up {
-            state.direct.next_probe = now;
+        for path in state.paths().filter(|p| p.health.state() != PathState::Up) {
+            path.next_probe = now;
         }
         self.wake(peer, now);
         self.flush(peer, now, send);
@@ -198,7 +210,8 @@ impl<S: Seal> LaneEngine<S> {
         let Some(wanted) = state.wanted.clone() else {
             return;
         };
-        if state.endpoints.next_targets(attempt, alive).is_empty() {
+        let nowhere = state.endpoints.next_targets(attempt, alive).is_empty();
+        if nowhere && state.using() == PathId::Direct {
             return;
         }
         let Some(slot) = self.tunnel_of(peer, &wanted.pair, now) else {
@@ -216,14 +229,23 @@ impl<S: Seal> LaneEngine<S> {
         self.send_to_targets(peer, &message[..len], now, send);
     }
 
-    /// Sends one message to all targets of the current attempt.
+    /// Sends one message to all targets of the current attempt, and through the relay if there is one. While there is a session
+    /// it goes straight alone: it looks for a direct path then, and the answer by the relay might come first.
     pub(super) fn send_to_targets(&mut self, peer: u32, message: &[u8], now: Instant, send: &mut SendBatch) {
+        let state = &self.peers[peer as usize];
+        let needed = state.sending(&self.tunnels).is_none() || state.driver.is_aged(now);
+        let session = state.choice.via().filter(|_| needed);
+        let relay = session.and_then(|session| self.hop(PathId::Relayed(session), peer));
         let state = &mut self.peers[peer as usize];
-        let targets = state.endpoints.targets().len();
-        for target in state.endpoints.targets() {
-            send.push(*target, message);
+        state.initiated_over = relay.and_then(|hop| hop.session);
+        let targets = state.endpoints.targets().iter();
+        let mut sent = 0;
+        for hop in targets.copied().map(Hop::from).chain(relay) {
+            hop.reserve(message.len(), Manner::default(), send)
+                .copy_from_slice(message);
+            sent += hop.commit(message.len(), Manner::default(), send);
         }
-        state.note_sent(message.len() * targets, now);
+        state.note_sent(sent, now);
     }
 
     /// The tunnel of a pair of keys of a peer: the old one, or the current one, made if it is not there yet.

@@ -2,8 +2,10 @@
 
 use super::engine::{EngineEvent, LaneEngine};
 use super::handoff::Origin;
+use super::path::{Hop, PathId};
 use super::tunnels::Newness;
-use crate::batch::{Datagram, Endpoint, SendBatch, WriteBatch};
+use crate::batch::{Datagram, SendBatch, WriteBatch};
+use crate::control;
 use crate::demux::{Class, Message, classify};
 use crate::drop::DropReason;
 use crate::flow::{FlowKey, Ingress, Verdict};
@@ -13,6 +15,7 @@ use crate::packet::{Packet, decrement_hop_limit, ipv6, mss};
 use crate::path::stamp;
 use crate::tunnel::{HANDSHAKE, OVERHEAD, Opened, Rejected, Seal, counter, receiver_index};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 impl From<Rejected> for DropReason {
@@ -38,22 +41,44 @@ impl<S: Seal> LaneEngine<S> {
         send: &mut SendBatch,
     ) {
         match classify(datagram.payload) {
-            Class::WireGuard(Message::Data) => self.handle_data(datagram, now, write, send),
-            Class::WireGuard(Message::Cookie) => self.handle_cookie(datagram, now),
-            Class::WireGuard(message) => self.handle_handshake(message, datagram, now, send),
+            Class::WireGuard(message) => {
+                let from = Hop::from(datagram.reply_to());
+                self.handle_message(message, datagram.payload, from, now, write, send);
+            }
+            Class::Relay => self.handle_frame(datagram, now, write, send),
             Class::Quic | Class::Garbage => self.dropped(DropReason::Garbage),
+        }
+    }
+
+    /// Takes one WireGuard message, however it came.
+    pub(super) fn handle_message(
+        &mut self,
+        message: Message,
+        payload: &[u8],
+        from: Hop,
+        now: Instant,
+        write: &mut WriteBatch,
+        send: &mut SendBatch,
+    ) {
+        match message {
+            Message::Data => self.handle_data(payload, from, now, write, send),
+            Message::Cookie => self.handle_cookie(payload, from, now),
+            message => self.handle_handshake(message, payload, from, now, send),
         }
     }
 
     fn handle_data(
         &mut self,
-        datagram: Datagram<'_>,
+        payload: &[u8],
+        from: Hop,
         now: Instant,
         write: &mut WriteBatch,
         send: &mut SendBatch,
     ) {
-        let (payload, from) = (datagram.payload, datagram.reply_to());
         let index = receiver_index(Message::Data, payload);
+        if !self.is_way_of_index(index, &from) {
+            return self.dropped(DropReason::RelayWrongSource);
+        }
         let found = self.tunnels.find_mut(index);
         let Some((slot, tunnel)) = found else {
             return self.dropped(DropReason::UnknownIndex);
@@ -62,7 +87,7 @@ impl<S: Seal> LaneEngine<S> {
         let out = write.reserve(HANDSHAKE.max(payload.len()));
         let opened = tunnel
             .seal
-            .open(Message::Data, payload, from.remote.ip(), out, now);
+            .open(Message::Data, payload, from.to.remote.ip(), out, now);
         let len = match opened {
             // All that was sealed, padding included: what is malformed is for our own parser to say.
             Opened::Packet | Opened::Malformed => payload.len() - OVERHEAD,
@@ -79,7 +104,7 @@ impl<S: Seal> LaneEngine<S> {
         self.counters.rx_bytes.add(payload.len() as u64);
         self.handle_authentic(slot, newness, len > 0, from, now, send);
         if len > 0 {
-            self.handle_inner(peer, len, now, write, send);
+            self.handle_inner(peer, from.path(), len, now, write, send);
         }
     }
 
@@ -89,7 +114,7 @@ impl<S: Seal> LaneEngine<S> {
         slot: u32,
         newness: Newness,
         payload: bool,
-        from: Endpoint,
+        from: Hop,
         now: Instant,
         send: &mut SendBatch,
     ) {
@@ -97,26 +122,33 @@ impl<S: Seal> LaneEngine<S> {
             return;
         };
         let peer = tunnel.peer;
-        let state = &mut self.peers[peer as usize];
-        state.direct.health.handle_heard(now);
-        state.liveness.handle_heard(payload, now);
-        let moved = if newness == Newness::Late {
-            None
-        } else {
-            state.endpoints.handle_data(from)
-        };
         let confirmed = newness == Newness::Session && std::mem::take(&mut tunnel.answered);
-        if confirmed || !tunnel.live {
+        let live = tunnel.live;
+        let state = &mut self.peers[peer as usize];
+        state.liveness.handle_heard(payload, now);
+        if let Some(path) = state.path_mut(from.path()) {
+            path.health.handle_heard(now);
+        }
+        // A relay that strips its frames must not pass for the peer.
+        let moves =
+            newness != Newness::Late && from.path() == PathId::Direct && !self.is_relay_of(peer, &from);
+        let state = &mut self.peers[peer as usize];
+        let moved = if moves {
+            state.endpoints.handle_data(from.to)
+        } else {
+            None
+        };
+        if confirmed || !live {
             self.handle_session(slot, now, send);
         }
         if let Some(before) = moved.filter(|_| self.lane == 0) {
             let state = &mut self.peers[peer as usize];
             state.told_lanes = None;
-            state.counters.set_endpoint(Some(from.remote));
+            state.counters.set_endpoint(Some(from.to.remote));
             let event = EngineEvent::EndpointMoved {
                 peer: state.id,
                 from: before,
-                to: from.remote,
+                to: from.to.remote,
             };
             self.tell(event);
         }
@@ -126,6 +158,7 @@ impl<S: Seal> LaneEngine<S> {
     fn handle_inner(
         &mut self,
         peer: u32,
+        path: PathId,
         len: usize,
         now: Instant,
         write: &mut WriteBatch,
@@ -136,8 +169,10 @@ impl<S: Seal> LaneEngine<S> {
             Ok(packet) => packet,
             Err(malformed) => return self.dropped(malformed.into()),
         };
-        if self.is_probe(&packet) {
-            return self.handle_probe(peer, &packet, now, send);
+        match self.own_port(&packet) {
+            Some(control::PORT) => return self.handle_control(peer, path, &packet, now, send),
+            Some(_) => return self.handle_probe(peer, path, &packet, now, send),
+            None => {}
         }
         let key = FlowKey {
             ingress: Ingress::Peer(peer),
@@ -187,30 +222,41 @@ impl<S: Seal> LaneEngine<S> {
         self.scratch = scratch;
     }
 
-    /// Whether a packet is for the lane itself: to a probe port of our mesh address.
-    fn is_probe(&self, packet: &Packet<'_>) -> bool {
+    /// The port that a packet goes to if it is for the lane itself: a probe's, or that of control messages, of our mesh address.
+    fn own_port(&self, packet: &Packet<'_>) -> Option<u16> {
         let IpAddr::V6(destination) = packet.destination else {
-            return false;
+            return None;
         };
-        Some(destination) == self.table.mesh_address()
-            && udp::ports(packet).is_some_and(|(from, to)| {
-                let ours = [stamp::SENDER_PORT, stamp::MTU_SENDER_PORT];
-                to == stamp::PORT || (from == stamp::PORT && ours.contains(&to))
-            })
+        if Some(destination) != self.table.mesh_address() {
+            return None;
+        }
+        let (from, to) = udp::ports(packet)?;
+        let answers = [stamp::SENDER_PORT, stamp::MTU_SENDER_PORT];
+        let ours = [stamp::PORT, control::PORT].contains(&to) || from == stamp::PORT && answers.contains(&to);
+        ours.then_some(to)
     }
 
-    fn handle_probe(&mut self, peer: u32, packet: &Packet<'_>, now: Instant, send: &mut SendBatch) {
+    fn handle_probe(
+        &mut self,
+        peer: u32,
+        path: PathId,
+        packet: &Packet<'_>,
+        now: Instant,
+        send: &mut SendBatch,
+    ) {
         let address = self.peers[peer as usize].mesh_address;
         let datagram = udp::parse_v6(packet).filter(|udp| Some(udp.from.address) == address);
         let handled = match datagram {
             Some(udp) if udp.to.port == stamp::PORT && udp.from.port == stamp::MTU_SENDER_PORT => {
-                self.reflect_mtu(peer, &udp, packet.bytes, now, send)
+                self.reflect_mtu(path, peer, &udp, packet.bytes, now, send)
             }
-            Some(udp) if udp.to.port == stamp::PORT => self.reflect(peer, &udp, packet.bytes, now, send),
+            Some(udp) if udp.to.port == stamp::PORT => {
+                self.reflect(path, peer, &udp, packet.bytes, now, send)
+            }
             Some(udp) if udp.to.port == stamp::MTU_SENDER_PORT => {
-                self.handle_mtu_answer(peer, udp.payload, now)
+                self.handle_mtu_answer(path, peer, udp.payload, now)
             }
-            Some(udp) => self.handle_answer(peer, udp.payload, now),
+            Some(udp) => self.handle_answer(path, peer, udp.payload, now),
             None => false,
         };
         if !handled {
@@ -220,39 +266,49 @@ impl<S: Seal> LaneEngine<S> {
 
     fn reflect(
         &mut self,
+        id: PathId,
         peer: u32,
         probe: &UdpV6<'_>,
         packet: &[u8],
         now: Instant,
         send: &mut SendBatch,
     ) -> bool {
+        let Some(path) = self.peers[peer as usize].path_mut(id) else {
+            return false;
+        };
         let mut scratch = std::mem::take(&mut self.scratch);
-        let reflector = &mut self.peers[peer as usize].direct.reflector;
-        let answer = reflector.reflect(probe, ipv6::hop_limit(packet), &self.clock, now, &mut scratch);
+        let answer = path
+            .reflector
+            .reflect(probe, ipv6::hop_limit(packet), &self.clock, now, &mut scratch);
         if let Some(len) = answer {
-            self.seal(peer, &scratch[..len], now, send);
+            self.seal_over(id, peer, &scratch[..len], now, send);
         }
         self.scratch = scratch;
         answer.is_some()
     }
 
-    fn handle_answer(&mut self, peer: u32, payload: &[u8], now: Instant) -> bool {
+    fn handle_answer(&mut self, id: PathId, peer: u32, payload: &[u8], now: Instant) -> bool {
         let state = &mut self.peers[peer as usize];
-        let Some(measured) = state.direct.sender.handle_reply(payload, now) else {
+        let used = state.using() == id;
+        let counters = Arc::clone(&state.counters);
+        let Some(path) = state.path_mut(id) else {
             return false;
         };
-        state
-            .counters
-            .handle_round_trip(measured.rtt, &state.direct.sender.round_trips);
-        let up = state.direct.health.handle_answer(now);
-        if up.is_some() {
+        let Some(measured) = path.sender.handle_reply(payload, now) else {
+            return false;
+        };
+        if used {
+            counters.handle_round_trip(measured.rtt, &path.sender.round_trips);
+        }
+        let up = path.health.handle_answer(now);
+        if up.is_some() && id == PathId::Direct {
             // The path works again: what a dead one began is no longer needed, unless it is for new keys.
             if state.current.is_some_and(|slot| self.tunnels.is_live(slot)) {
                 state.driver.rest();
             }
         }
         if let Some(change) = up {
-            self.tell_path(peer, change);
+            self.tell_path(id, peer, change);
         }
         if let Some(id) = measured.ping {
             self.tell(EngineEvent::Pong {

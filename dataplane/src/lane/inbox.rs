@@ -3,7 +3,7 @@
 //! A handshake costs half a millisecond, so a flood of them must not reach the key exchange. Under load a sender first shows
 //! by a cookie that it receives at the address it sends from, and then has an allowance of its own.
 
-use crate::batch::Endpoint;
+use super::path::Hop;
 use crate::demux::Message;
 use crate::tunnel::HANDSHAKE;
 use std::collections::{BTreeMap, VecDeque};
@@ -32,7 +32,7 @@ const SOURCES: usize = 4096;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waiting {
     pub(super) message: Message,
-    pub(super) from: Endpoint,
+    pub(super) from: Hop,
     /// The key of ours that its MAC1 names.
     pub(super) local: [u8; 32],
     len: usize,
@@ -41,7 +41,7 @@ pub(super) struct Waiting {
 
 impl Waiting {
     /// `bytes`: a message of the size that the demultiplexer checked.
-    pub(super) fn new(message: Message, from: Endpoint, local: [u8; 32], bytes: &[u8]) -> Waiting {
+    pub(super) fn new(message: Message, from: Hop, local: [u8; 32], bytes: &[u8]) -> Waiting {
         let len = bytes.len().min(HANDSHAKE);
         let mut waiting = Waiting {
             message,
@@ -171,7 +171,10 @@ mod tests {
     #[test]
     fn the_queue_is_bounded() {
         let mut inbox = Inbox::default();
-        let from = Endpoint::from(std::net::SocketAddr::from(([192, 0, 2, 1], 1)));
+        let from = Hop::from(crate::Endpoint::from(std::net::SocketAddr::from((
+            [192, 0, 2, 1],
+            1,
+        ))));
         let message = Waiting::new(Message::Response, from, [0; 32], &[2; 92]);
         assert_eq!((0..1000).filter(|_| inbox.push(message)).count(), QUEUE);
         assert_eq!(inbox.pop().unwrap().bytes().len(), 92);

@@ -224,7 +224,7 @@ impl LaneIo {
         };
         for datagram in self.receive.datagrams(filled) {
             match classify(datagram.payload) {
-                Class::WireGuard(_) => {
+                Class::WireGuard(_) | Class::Relay => {
                     let Received {
                         source,
                         local,

@@ -11,6 +11,7 @@
 //! the shell; the engine is pure.
 
 pub(crate) mod command;
+mod control;
 pub mod counters;
 pub mod engine;
 mod extra;
@@ -27,6 +28,8 @@ mod path;
 mod peer;
 mod pings;
 mod reconcile;
+mod relayed;
+mod relays;
 mod report;
 mod runs;
 mod timers;

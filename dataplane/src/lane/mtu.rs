@@ -2,14 +2,16 @@
 
 use super::engine::LaneEngine;
 use super::outbound::Way;
+use super::path::{Path, PathId};
 use crate::batch::{Manner, SendBatch};
 use crate::packet::udp::{Port, UdpV6};
 use crate::packet::{Packet, icmp, ipv6};
-use crate::path::pmtu::{FLOOR, Path, SURELY_WHOLE};
+use crate::path::pmtu::{self, FLOOR, SURELY_WHOLE};
 use crate::path::runs::RunWatch;
 use crate::path::stamp;
 use crate::table::PeerKind;
 use crate::tunnel::Seal;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Sizes of inner packets to a peer.
@@ -31,36 +33,46 @@ impl Sizes {
 impl<S: Seal> LaneEngine<S> {
     pub(super) fn sizes(&self, peer: u32) -> Sizes {
         let state = &self.peers[peer as usize];
+        self.sizes_of(state.kind, state.path_in_use())
+    }
+
+    pub(super) fn sizes_of(&self, kind: PeerKind, path: &Path) -> Sizes {
         let policy = self.table.mtu();
-        if state.kind == PeerKind::Client {
+        if kind == PeerKind::Client {
             return Sizes {
                 mtu: policy.clients.min(policy.most),
                 whole: SURELY_WHOLE,
             };
         }
         Sizes {
-            mtu: state.direct.pmtu.mtu(),
-            whole: state.direct.pmtu.whole(),
+            mtu: path.pmtu.mtu(),
+            whole: path.pmtu.whole(),
         }
     }
 
     /// Probes what the path to a node takes, if it is time.
-    pub(super) fn probe_mtu(&mut self, peer: u32, now: Instant, send: &mut SendBatch) {
-        let way = self.way(peer);
+    pub(super) fn probe_mtu(&mut self, id: PathId, peer: u32, now: Instant, send: &mut SendBatch) {
+        let way = self.way_over(id, peer);
         let state = &mut self.peers[peer as usize];
+        let used = state.using() == id;
+        let busy = used && state.is_busy(now);
         let (Some(way), Some(to), Some(from)) = (way, state.mesh_address, self.table.mesh_address()) else {
             return;
         };
         let policy = self.table.mtu();
-        let path = Path {
-            to: Some(way.to.remote),
+        let bounds = pmtu::Path {
+            to: Some(way.hop.to.remote),
             link: policy.link,
             most: policy.most,
+            in_front: way.hop.in_front() as u16,
         };
-        state.direct.pmtu.set_path(path, now);
-        let busy = state.is_busy(now);
-        let ask = state.direct.pmtu.handle_timeout(busy, now);
-        state.counters.mtu.set(state.direct.pmtu.mtu().into());
+        let counters = Arc::clone(&state.counters);
+        let Some(path) = state.path_mut(id) else { return };
+        path.pmtu.set_path(bounds, now);
+        let ask = path.pmtu.handle_timeout(busy, now);
+        if used {
+            counters.mtu.set(path.pmtu.mtu().into());
+        }
         let Some(ask) = ask else { return };
         let from = Port {
             address: from,
@@ -87,23 +99,34 @@ impl<S: Seal> LaneEngine<S> {
     pub(super) fn mtu_due(&self, peer: u32, now: Instant) -> Option<Instant> {
         let state = &self.peers[peer as usize];
         let addresses = state.mesh_address.is_some() && self.table.mesh_address().is_some();
-        let probed = addresses && self.way(peer).is_some();
-        probed.then(|| state.direct.pmtu.poll_timeout(state.is_busy(now)))
+        let probed = |id: &PathId| addresses && self.way_over(*id, peer).is_some();
+        let due = |id: PathId| {
+            let busy = id == state.using() && state.is_busy(now);
+            Some(state.path(id)?.pmtu.poll_timeout(busy))
+        };
+        state.path_ids().filter(probed).filter_map(due).min()
     }
 
     /// A probe of ours was answered.
-    pub(super) fn handle_mtu_answer(&mut self, peer: u32, payload: &[u8], now: Instant) -> bool {
+    pub(super) fn handle_mtu_answer(&mut self, id: PathId, peer: u32, payload: &[u8], now: Instant) -> bool {
         let Some(sequence) = stamp::answered(payload) else {
             return false;
         };
         let state = &mut self.peers[peer as usize];
+        let used = state.using() == id;
+        let busy = used && state.is_busy(now);
+        let Some(path) = state.path_mut(id) else {
+            return false;
+        };
         if RunWatch::owns(sequence) {
-            state.direct.runs.handle_answer(sequence);
+            path.runs.handle_answer(sequence);
             return true;
         }
-        state.direct.pmtu.handle_answer(sequence, now);
-        state.counters.mtu.set(state.direct.pmtu.mtu().into());
-        let due = state.direct.pmtu.poll_timeout(state.is_busy(now));
+        path.pmtu.handle_answer(sequence, now);
+        let (mtu, due) = (path.pmtu.mtu(), path.pmtu.poll_timeout(busy));
+        if used {
+            state.counters.mtu.set(mtu.into());
+        }
         if due <= now {
             self.wake(peer, now);
         }
@@ -113,6 +136,7 @@ impl<S: Seal> LaneEngine<S> {
     /// Answers a probe of the peer's, shortly: how large an answer the way back takes is not what it asks.
     pub(super) fn reflect_mtu(
         &mut self,
+        id: PathId,
         peer: u32,
         probe: &UdpV6<'_>,
         packet: &[u8],
@@ -124,10 +148,14 @@ impl<S: Seal> LaneEngine<S> {
             ..*probe
         };
         let mut answer = [0; stamp::PROBE];
-        let reflector = &mut self.peers[peer as usize].direct.mtu_reflector;
-        let len = reflector.reflect(&short, ipv6::hop_limit(packet), &self.clock, now, &mut answer);
+        let Some(path) = self.peers[peer as usize].path_mut(id) else {
+            return false;
+        };
+        let len = path
+            .mtu_reflector
+            .reflect(&short, ipv6::hop_limit(packet), &self.clock, now, &mut answer);
         if let Some(len) = len {
-            self.seal(peer, &answer[..len], now, send);
+            self.seal_over(id, peer, &answer[..len], now, send);
         }
         len.is_some()
     }

@@ -5,7 +5,8 @@
 
 use super::engine::LaneEngine;
 use super::handoff::Origin;
-use crate::batch::{Endpoint, Manner, SendBatch, WriteBatch};
+use super::path::{Hop, Path, PathId};
+use crate::batch::{Manner, SendBatch, WriteBatch};
 use crate::drop::DropReason;
 use crate::flow::{FlowKey, Ingress, Verdict};
 use crate::offload::{Frame, Segments};
@@ -19,7 +20,7 @@ use std::time::Instant;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Way {
     pub(super) slot: u32,
-    pub(super) to: Endpoint,
+    pub(super) hop: Hop,
     /// Largest packet that the path is used for, but for IPv6.
     pub(super) mtu: u16,
     /// Largest packet that travels in one piece.
@@ -50,10 +51,12 @@ impl<S: Seal> LaneEngine<S> {
             destination: packet.destination,
         };
         let verdict = self.flows.verdict(&key, &self.table);
+        let forged = matches!(verdict, Verdict::Tunnel(peer) if self.is_control_of_host(peer, &packet));
         let detour = matches!(verdict, Verdict::Tunnel(peer) if self.takes_detour(peer, &packet, now));
         let (len, tcp) = (packet.bytes.len(), packet.tcp());
         frame.describe(len, tcp);
         match verdict {
+            Verdict::Tunnel(_) if forged => self.dropped(DropReason::BadControl),
             Verdict::Tunnel(_) if detour => self.detour(frame),
             Verdict::Tunnel(peer) => {
                 if let Some(refusal) = self.transmit(peer, frame, now, send) {
@@ -153,21 +156,58 @@ impl<S: Seal> LaneEngine<S> {
 
     /// Seals a packet for a peer; `false`: there is no session, or no place to send to.
     pub(super) fn seal(&mut self, peer: u32, packet: &[u8], now: Instant, send: &mut SendBatch) -> bool {
-        self.way(peer)
+        self.seal_over(self.peers[peer as usize].using(), peer, packet, now, send)
+    }
+
+    /// The same over one of its paths.
+    pub(super) fn seal_over(
+        &mut self,
+        path: PathId,
+        peer: u32,
+        packet: &[u8],
+        now: Instant,
+        send: &mut SendBatch,
+    ) -> bool {
+        self.way_over(path, peer)
             .is_some_and(|way| self.seal_on(way, peer, packet, now, send))
     }
 
+    /// The way that packets to a peer take.
     pub(super) fn way(&self, peer: u32) -> Option<Way> {
+        self.way_over(self.peers[peer as usize].using(), peer)
+    }
+
+    pub(super) fn way_over(&self, id: PathId, peer: u32) -> Option<Way> {
         let state = &self.peers[peer as usize];
-        let sizes = self.sizes(peer);
+        let hop = self.hop(id, peer)?;
+        let path: &Path = state.path(id)?;
+        let sizes = self.sizes_of(state.kind, path);
+        let link = self.table.mtu().link;
         Some(Way {
             slot: state.sending(&self.tunnels)?,
-            to: state.endpoints.current()?,
+            hop,
             mtu: sizes.mtu,
             whole: sizes.whole,
-            joins: self.table.mtu().link.saturating_sub(OVERHEAD_V6),
-            single: state.direct.runs.is_single(),
+            joins: link.saturating_sub(OVERHEAD_V6 + hop.in_front() as u16),
+            single: path.runs.is_single(),
         })
+    }
+
+    /// Where datagrams go on this path.
+    pub(super) fn hop(&self, id: PathId, peer: u32) -> Option<Hop> {
+        let state = &self.peers[peer as usize];
+        match id {
+            PathId::Direct => state.endpoints.current().map(Hop::from),
+            PathId::Relayed(session) => {
+                let relayed = state.relayed.iter().find(|r| r.session() == Some(session))?;
+                let relay = &self.peers[relayed.index as usize];
+                let to = relay.endpoints.proven()?;
+                Some(Hop {
+                    to,
+                    session: Some(session),
+                })
+            }
+        }
     }
 
     fn seal_on(&mut self, way: Way, peer: u32, packet: &[u8], now: Instant, send: &mut SendBatch) -> bool {
@@ -186,12 +226,13 @@ impl<S: Seal> LaneEngine<S> {
         let Some(tunnel) = self.tunnels.get_mut(way.slot).filter(|tunnel| tunnel.live) else {
             return false;
         };
-        let out = send.reserve(HANDSHAKE.max(packet.len() + OVERHEAD));
+        let room = HANDSHAKE.max(packet.len() + OVERHEAD);
+        let out = way.hop.reserve(room, manner, send);
         let Some(len) = tunnel.seal.seal(packet, out, now) else {
             tunnel.live = false;
             return false;
         };
-        send.commit_as(way.to, manner, len);
+        let len = way.hop.commit(len, manner, send);
         let state = &mut self.peers[peer as usize];
         state.note_sent(len, now);
         state.liveness.handle_sent(!packet.is_empty(), now);

@@ -3,9 +3,14 @@
 use super::counters::PeerCounters;
 use super::engine::KeyPair;
 use super::liveness::Liveness;
-use super::path::{PROBE_BUSY, Path};
+use super::path::{PROBE_BUSY, Path, PathId};
+use super::relayed::Relayed;
 use super::tunnels::Tunnels;
 use crate::path::endpoints::Endpoints;
+use crate::relay::Session;
+use crate::relay::bucket::Bucket;
+use crate::relay::choice::Choice;
+use crate::stats::PathState;
 use crate::table::{PeerId, PeerKind};
 use crate::tunnel::Seal;
 use crate::tunnel::handshake::{Driver, Side};
@@ -15,6 +20,10 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
+
+/// Control messages that are read of one peer: so many a second, and of so long at once.
+const CONTROL_RATE: u64 = 100;
+const CONTROL_BURST: Duration = Duration::from_secs(10);
 
 /// How long after its last packet a path still carries traffic.
 const BUSY: Duration = Duration::from_secs(1);
@@ -53,6 +62,8 @@ pub(super) struct PeerState {
     pub(super) wanted: Option<Wanted>,
     pub(super) driver: Driver,
     pub(super) last_initiation: Option<Instant>,
+    /// The session under which the last one went through a relay too.
+    pub(super) initiated_over: Option<Session>,
     pub(super) current: Option<u32>,
     pub(super) old: Option<Old>,
     /// The way straight to it.
@@ -60,6 +71,20 @@ pub(super) struct PeerState {
     /// Where that leads.
     pub(super) endpoints: Endpoints,
     pub(super) endpoint_set: u64,
+    /// The ways through relays that were asked for.
+    pub(super) relayed: Vec<Relayed>,
+    /// Which of all these its packets take.
+    pub(super) choice: Choice,
+    /// Relays that were asked in vain, and until when they are left alone.
+    pub(super) resting_relays: Vec<(PeerId, Instant)>,
+    /// How often in a row.
+    pub(super) refusals: u32,
+    /// The state that was told last.
+    pub(super) shown: PathState,
+    /// What it may say to us in control messages.
+    pub(super) allowance: Bucket,
+    /// In a lane above 0: lane 0 does not reach it directly, and has its packets.
+    pub(super) relayed_by_lane_0: bool,
     pub(super) pending: Pending,
     pub(super) pings: VecDeque<u32>,
     pub(super) last_data: Option<Instant>,
@@ -83,11 +108,19 @@ impl PeerState {
             wanted: None,
             driver: Driver::new(Side::Client),
             last_initiation: None,
+            initiated_over: None,
             current: None,
             old: None,
             direct: Path::new(now),
             endpoints: Endpoints::default(),
             endpoint_set: 0,
+            relayed: Vec::new(),
+            choice: Choice::default(),
+            resting_relays: Vec::new(),
+            refusals: 0,
+            shown: PathState::Connecting,
+            allowance: Bucket::new(CONTROL_RATE, CONTROL_BURST),
+            relayed_by_lane_0: false,
             pending: Pending::default(),
             pings: VecDeque::new(),
             last_data: None,
@@ -101,6 +134,9 @@ impl PeerState {
 
     /// The tunnel to seal with: the new one as soon as it has a session.
     pub(super) fn sending<S: Seal>(&self, tunnels: &Tunnels<S>) -> Option<u32> {
+        if self.relayed_by_lane_0 {
+            return None;
+        }
         let old = self.old.map(|old| old.slot);
         self.current
             .into_iter()
@@ -130,8 +166,59 @@ impl PeerState {
         if was_busy || self.kind == PeerKind::Client {
             return None;
         }
-        self.direct.next_probe = self.direct.next_probe.min(now + PROBE_BUSY);
+        for path in self.paths() {
+            path.next_probe = path.next_probe.min(now + PROBE_BUSY);
+        }
         Some(now)
+    }
+
+    /// The path that packets take.
+    pub(super) fn using(&self) -> PathId {
+        self.choice.via().into()
+    }
+
+    /// The same, with what is measured on it.
+    pub(super) fn path_in_use(&self) -> &Path {
+        self.path(self.using()).unwrap_or(&self.direct)
+    }
+
+    pub(super) fn path(&self, id: PathId) -> Option<&Path> {
+        match id {
+            PathId::Direct => Some(&self.direct),
+            PathId::Relayed(session) => self
+                .relayed
+                .iter()
+                .find(|r| r.session() == Some(session))
+                .map(|r| &r.path),
+        }
+    }
+
+    pub(super) fn path_mut(&mut self, id: PathId) -> Option<&mut Path> {
+        match id {
+            PathId::Direct => Some(&mut self.direct),
+            PathId::Relayed(session) => self
+                .relayed
+                .iter_mut()
+                .find(|r| r.session() == Some(session))
+                .map(|r| &mut r.path),
+        }
+    }
+
+    /// All paths that packets can pass.
+    pub(super) fn path_ids(&self) -> impl Iterator<Item = PathId> {
+        let relayed = self.relayed.iter().filter_map(Relayed::session);
+        std::iter::once(PathId::Direct).chain(relayed.map(PathId::Relayed))
+    }
+
+    pub(super) fn paths(&mut self) -> impl Iterator<Item = &mut Path> {
+        let relayed = self.relayed.iter_mut().map(|r| &mut r.path);
+        std::iter::once(&mut self.direct).chain(relayed)
+    }
+
+    /// When the next probe on any path is due.
+    pub(super) fn next_probe(&self) -> Instant {
+        let relayed = self.relayed.iter().filter(|r| r.session().is_some());
+        relayed.fold(self.direct.next_probe, |at, r| at.min(r.path.next_probe))
     }
 
     pub(super) fn note_sent(&mut self, bytes: usize, now: Instant) {

@@ -46,6 +46,7 @@ impl<S: Seal> LaneEngine<S> {
             self.remove_peer(gone);
         }
         self.table = table;
+        self.reconcile_relays();
         self.reconcile_peers(now);
     }
 
@@ -98,7 +99,7 @@ impl<S: Seal> LaneEngine<S> {
             .collect();
         self.counters.peers.store(Arc::new(registry));
         for state in self.peers.iter_mut().filter(|_| self.lane == 0) {
-            let probe = state.direct.next_probe.max(now);
+            let probe = state.next_probe().max(now);
             state.due = Some(state.due.map_or(probe, |due| due.min(probe)));
         }
         self.deadline = self.peers.iter().filter_map(|p| p.due).min();

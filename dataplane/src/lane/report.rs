@@ -19,6 +19,9 @@ impl Lane {
                 EngineEvent::PathChanged { peer, change } => {
                     self.tell(DataplaneEvent::PathChanged { peer, change });
                 }
+                EngineEvent::PathSwitched { peer, relay, reason } => {
+                    self.tell(DataplaneEvent::PathSwitched { peer, relay, reason });
+                }
                 EngineEvent::EndpointMoved { peer, from, to } => {
                     self.tell(DataplaneEvent::EndpointMoved { peer, from, to });
                 }

@@ -1,6 +1,7 @@
 //! Runs under watch: probes that leave together out, their answers in, and what follows for the peer's datagrams.
 
 use super::engine::{EngineEvent, LaneEngine};
+use super::path::PathId;
 use crate::batch::{Manner, SendBatch};
 use crate::offload::switch::Offload;
 use crate::packet::udp::Port;
@@ -14,14 +15,17 @@ const SIZE: usize = stamp::PROBE + 4;
 
 impl<S: Seal> LaneEngine<S> {
     /// Judges the runs to a peer, and probes them while packets pass.
-    pub(super) fn probe_runs(&mut self, peer: u32, now: Instant, send: &mut SendBatch) {
-        let way = self.way(peer);
+    pub(super) fn probe_runs(&mut self, id: PathId, peer: u32, now: Instant, send: &mut SendBatch) {
+        let way = self.way_over(id, peer);
         let state = &mut self.peers[peer as usize];
-        let verdict = state.direct.runs.handle_timeout(now);
-        let (Some(way), Some(to), Some(from)) = (way, state.mesh_address, self.table.mesh_address()) else {
+        let busy = state.using() == id && state.is_busy(now);
+        let mesh_address = state.mesh_address;
+        let Some(path) = state.path_mut(id) else { return };
+        let verdict = path.runs.handle_timeout(now);
+        let (Some(way), Some(to), Some(from)) = (way, mesh_address, self.table.mesh_address()) else {
             return;
         };
-        if let Some(sequence) = state.is_busy(now).then(|| state.direct.runs.ask(now)).flatten() {
+        if let Some(sequence) = busy.then(|| path.runs.ask(now)).flatten() {
             let from = Port {
                 address: from,
                 port: stamp::MTU_SENDER_PORT,

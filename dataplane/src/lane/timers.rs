@@ -1,13 +1,16 @@
 //! All that happens because time passes.
 
 use super::engine::{EngineEvent, LaneEngine};
-use super::path::PROBE_IDLE;
-use crate::batch::SendBatch;
+use super::path::{PROBE_BUSY, PROBE_IDLE, PathId};
+use super::relayed::MAX_RELAYED;
+use crate::batch::{Manner, SendBatch};
 use crate::drop::DropReason;
-use crate::path::health::Change;
+use crate::path::health::{Cause, Change};
 use crate::stats::{PathState, PeerState};
 use crate::table::PeerKind;
 use crate::tunnel::{HANDSHAKE, Seal, Ticked};
+use std::net::Ipv6Addr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The tunnels' own timers want to run this often.
@@ -27,6 +30,7 @@ impl<S: Seal> LaneEngine<S> {
     pub fn handle_timeout(&mut self, now: Instant, send: &mut SendBatch) {
         self.detect_stall(now);
         self.take_handshakes(now, send);
+        self.sweep_sessions(now);
         if self.deadline.is_none_or(|deadline| now < deadline) {
             return;
         }
@@ -47,7 +51,7 @@ impl<S: Seal> LaneEngine<S> {
             return;
         }
         for state in &mut self.peers {
-            state.direct.handle_stall(now);
+            state.paths().for_each(|path| path.handle_stall(now));
             state.liveness.handle_stall(now);
         }
         if self.lane == 0 {
@@ -60,14 +64,17 @@ impl<S: Seal> LaneEngine<S> {
         self.expire_pending(peer, now);
         let may_begin = if self.lane == 0 {
             self.judge(peer, now);
+            self.run_relayed(peer, now, send);
             self.probe(peer, now, send);
             self.keep_alive(peer, now, send);
             true
         } else {
             self.run_extra(peer, now, send)
         };
-        self.probe_mtu(peer, now, send);
-        self.probe_runs(peer, now, send);
+        for id in self.path_ids(peer) {
+            self.probe_mtu(id, peer, now, send);
+            self.probe_runs(id, peer, now, send);
+        }
         self.tell_lanes(peer, now);
         let state = &mut self.peers[peer as usize];
         if state.kind == PeerKind::Client
@@ -88,7 +95,7 @@ impl<S: Seal> LaneEngine<S> {
             0 => {
                 let state = &self.peers[peer as usize];
                 let timers = [state.driver.poll_timeout(), self.mtu_due(peer, now)];
-                let tick = tick.min(state.direct.next_probe);
+                let tick = tick.min(state.next_probe());
                 Some(timers.into_iter().flatten().fold(tick, Instant::min))
             }
             _ => self.extra_due(peer, tick, now),
@@ -114,6 +121,7 @@ impl<S: Seal> LaneEngine<S> {
     }
 
     fn tick_tunnel(&mut self, peer: u32, slot: u32, now: Instant, send: &mut SendBatch) {
+        let hop = self.hop(self.peers[peer as usize].using(), peer);
         let Some(tunnel) = self.tunnels.get_mut(slot) else {
             return;
         };
@@ -129,9 +137,11 @@ impl<S: Seal> LaneEngine<S> {
         match ticked {
             Ticked::Idle => {}
             Ticked::Keepalive { len } => {
-                if let Some(to) = state.endpoints.current() {
-                    send.push(to, &message[..len]);
-                    state.note_sent(len, now);
+                if let Some(hop) = hop {
+                    hop.reserve(len, Manner::default(), send)
+                        .copy_from_slice(&message[..len]);
+                    let sent = hop.commit(len, Manner::default(), send);
+                    state.note_sent(sent, now);
                 }
             }
             Ticked::Initiation { len } => {
@@ -165,35 +175,68 @@ impl<S: Seal> LaneEngine<S> {
             state.counters.set_session(live);
             return;
         }
-        let heard = state.direct.health.is_heard(now);
-        state
-            .counters
-            .probes_lost
-            .add(state.direct.sender.handle_timeout(heard, now) as u64);
-        let loss = state.direct.sender.ratios(now);
-        state.counters.set_loss(loss);
-        let verdict = state.direct.health.handle_timeout(loss.round_trip(), now);
+        for id in self.path_ids(peer) {
+            self.judge_path(id, peer, now);
+        }
+        let state = &mut self.peers[peer as usize];
         let searched = state
             .last_initiation
             .is_some_and(|at| now.saturating_duration_since(at) < SEARCH);
         if state.direct.health.state() == PathState::Down && !searched {
             state.driver.want(now);
         }
-        if let Some(change) = verdict {
-            self.tell_path(peer, change);
+    }
+
+    fn judge_path(&mut self, id: PathId, peer: u32, now: Instant) {
+        let state = &mut self.peers[peer as usize];
+        let used = state.using() == id;
+        let counters = Arc::clone(&state.counters);
+        let Some(path) = state.path_mut(id) else { return };
+        let heard = path.health.is_heard(now);
+        counters
+            .probes_lost
+            .add(path.sender.handle_timeout(heard, now) as u64);
+        let loss = path.sender.ratios(now);
+        if used {
+            counters.set_loss(loss);
+        }
+        if let Some(change) = path.health.handle_timeout(loss.round_trip(), now) {
+            self.tell_path(id, peer, change);
         }
     }
 
-    /// A path is in another state: first where it is read at any time, then as news.
-    pub(super) fn tell_path(&mut self, peer: u32, change: Change) {
+    /// The paths of a peer as they are now.
+    fn path_ids(&self, peer: u32) -> impl Iterator<Item = PathId> + use<S> {
         let state = &self.peers[peer as usize];
+        let mut ids = [None; MAX_RELAYED + 1];
+        for (place, id) in ids.iter_mut().zip(state.path_ids()) {
+            *place = Some(id);
+        }
+        ids.into_iter().flatten()
+    }
+
+    /// A path is in another state. If it is the one in use, that is the peer's.
+    pub(super) fn tell_path(&mut self, id: PathId, peer: u32, change: Change) {
+        if self.peers[peer as usize].using() == id {
+            self.show(peer, change.to, change.cause);
+        }
+    }
+
+    /// The state of the path in use: first where it is read at any time, then as news.
+    pub(super) fn show(&mut self, peer: u32, to: PathState, cause: Cause) {
+        let state = &mut self.peers[peer as usize];
         let id = state.id;
         let since = state
-            .direct
+            .path_in_use()
             .health
             .since()
             .saturating_duration_since(self.counters.start);
-        state.counters.set_state(change.to, change.cause, since);
+        state.counters.set_state(to, cause, since);
+        let from = std::mem::replace(&mut state.shown, to);
+        let change = Change { from, to, cause };
+        if from == to {
+            return;
+        }
         self.tell(EngineEvent::PathChanged { peer: id, change });
         match (PeerState::from(change.from), PeerState::from(change.to)) {
             (before, after) if before == after => {}
@@ -213,30 +256,58 @@ impl<S: Seal> LaneEngine<S> {
             state.direct.next_probe = now + PROBE_IDLE;
             return;
         };
-        let due = state.direct.next_probe <= now;
+        let due = state.next_probe() <= now;
         let current = state.current.is_some_and(|slot| self.tunnels.is_live(slot));
         if !current && (due || !state.pings.is_empty()) {
             state.driver.want(now);
         }
         if state.sending(&self.tunnels).is_none() {
-            if due {
-                state.direct.next_probe = now + PROBE_IDLE;
+            for path in state.paths().filter(|path| path.next_probe <= now) {
+                path.next_probe = now + PROBE_IDLE;
             }
             return;
         }
-        let pings = state.pings.len();
-        for i in 0..pings + usize::from(due) {
+        while let Some(ping) = self.peers[peer as usize].pings.pop_front() {
+            let used = self.peers[peer as usize].using();
+            self.probe_path(used, peer, (from, to), Some(ping), now, send);
+        }
+        for id in self.path_ids(peer) {
             let state = &mut self.peers[peer as usize];
-            let ping = if i < pings { state.pings.pop_front() } else { None };
-            let probe = state.direct.sender.probe(from, to, ping, &self.clock, now);
-            state.direct.health.handle_probe(now);
-            state.counters.probes_sent.add(1);
-            self.seal(peer, &probe, now, send);
+            let busy = state.is_busy(now) && (id == PathId::Direct || id == state.using());
+            if state.path(id).is_none_or(|path| path.next_probe > now) {
+                continue;
+            }
+            self.probe_path(id, peer, (from, to), None, now, send);
+            if let Some(path) = self.peers[peer as usize].path_mut(id) {
+                let tried = id == PathId::Direct || path.health.state() != PathState::Connecting;
+                let pace = if tried {
+                    path.probe_interval(busy)
+                } else {
+                    PROBE_BUSY
+                };
+                path.next_probe = now + pace;
+            }
+        }
+    }
+
+    fn probe_path(
+        &mut self,
+        id: PathId,
+        peer: u32,
+        (from, to): (Ipv6Addr, Ipv6Addr),
+        ping: Option<u32>,
+        now: Instant,
+        send: &mut SendBatch,
+    ) {
+        if self.hop(id, peer).is_none() {
+            return;
         }
         let state = &mut self.peers[peer as usize];
-        if due {
-            state.direct.next_probe = now + state.direct.probe_interval(state.is_busy(now));
-        }
+        state.counters.probes_sent.add(1);
+        let Some(path) = state.path_mut(id) else { return };
+        let probe = path.sender.probe(from, to, ping, &self.clock, now);
+        path.health.handle_probe(now);
+        self.seal_over(id, peer, &probe, now, send);
     }
 
     fn keep_alive(&mut self, peer: u32, now: Instant, send: &mut SendBatch) {

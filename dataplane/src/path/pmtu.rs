@@ -76,20 +76,28 @@ pub struct Path {
     pub link: u16,
     /// Largest inner packet wanted.
     pub most: u16,
+    /// Bytes in front of the sealed packet: a relay's header.
+    pub in_front: u16,
 }
 
 impl Path {
     /// What is added to an inner packet on its way.
     fn overhead(self) -> u16 {
-        match self.to {
+        let sealed = match self.to {
             Some(SocketAddr::V4(_)) => OVERHEAD_V4,
             Some(SocketAddr::V6(_)) | None => OVERHEAD_V6,
-        }
+        };
+        sealed + self.in_front
     }
 
     fn most(self) -> u16 {
         let fits = self.link.saturating_sub(self.overhead()).min(CEILING);
         fits.min(self.most).max(FLOOR)
+    }
+
+    /// What certainly travels whole.
+    fn surely_whole(self) -> u16 {
+        SURELY_WHOLE - self.in_front
     }
 
     fn ethernet(self) -> u16 {
@@ -182,7 +190,7 @@ impl PathMtu {
     /// the floor must pass then too, in fragments.
     pub fn mtu(&self) -> u16 {
         if self.state == State::Error {
-            return SURELY_WHOLE;
+            return self.path.surely_whole();
         }
         let ethernet = self.path.ethernet();
         if self.fresh && ethernet < self.failed {
@@ -193,7 +201,7 @@ impl PathMtu {
 
     /// Largest inner packet that must arrive in one piece; a larger one may be fragmented outside.
     pub fn whole(&self) -> u16 {
-        self.confirmed.max(SURELY_WHOLE)
+        self.confirmed.max(self.path.surely_whole())
     }
 
     /// The path as it is now. If it is another one, everything begins anew.

@@ -21,6 +21,7 @@ struct World {
 
 fn path() -> Path {
     Path {
+        in_front: 0,
         to: Some(([192, 0, 2, 1], 51820).into()),
         link: 9_001,
         most: u16::MAX,

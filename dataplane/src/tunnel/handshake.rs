@@ -119,6 +119,12 @@ impl Driver {
         self.established
     }
 
+    /// Whether the session is so old that it is renewed.
+    pub fn is_aged(&self, now: Instant) -> bool {
+        self.established
+            .is_some_and(|at| now.saturating_duration_since(at) >= RENEW_LOWER)
+    }
+
     /// Initiations sent in vain since the last session.
     pub fn attempts(&self) -> usize {
         self.attempts

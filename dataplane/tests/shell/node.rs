@@ -84,6 +84,8 @@ pub(crate) fn table(me: Identity, peer: Identity, endpoint: SocketAddr) -> Table
             ..Keys::default()
         },
         member_addresses: vec![endpoint.ip()],
+        relay: Default::default(),
+        relays: Default::default(),
         mtu: MtuPolicy::default(),
     }
 }

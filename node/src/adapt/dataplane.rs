@@ -29,5 +29,7 @@ pub fn table(
         routes: desired.routes.clone(),
         keys: keys.clone(),
         member_addresses: desired.member_addresses.clone(),
+        relay: desired.relay,
+        relays: desired.relays.clone(),
     }
 }

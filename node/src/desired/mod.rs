@@ -20,6 +20,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use meshnode_crypto::prefix::overlap;
+use meshnode_dataplane::RelayPolicy;
 use meshnode_dataplane::table::{Peer, PeerId};
 use meshnode_membership::view::View;
 
@@ -60,6 +61,10 @@ pub struct Desired {
     pub local: Vec<IpNet>,
     /// Addresses whose QUIC is given its own queue.
     pub member_addresses: Vec<IpAddr>,
+    /// What this node relays for others.
+    pub relay: RelayPolicy,
+    /// Nodes that say that they relay for others.
+    pub relays: BTreeSet<PeerId>,
     /// Every announced prefix of every other node, sorted, with what became of it.
     pub statuses: Vec<RouteStatus>,
     /// What the user should know.
@@ -78,6 +83,8 @@ pub fn compose(view: &View, local: &Local) -> Desired {
         routes: tunnels::routes(view, &choice),
         local: tunnels::local(view, local),
         member_addresses: tunnels::member_addresses(view),
+        relay: RelayPolicy::default(),
+        relays: BTreeSet::new(),
         warnings: warnings(view, local, &choice),
         statuses: choice.statuses,
     }

@@ -40,7 +40,7 @@ pub fn lane(data: &[u8]) {
         &mut lane.write,
     );
     lane.write.clear();
-    let before = (lane.drops(), lane.send.len());
+    let before = (lane.ended(), lane.send.len());
     lane.receive(&sealed(lane.index, data));
     for bytes in lane.write.packets() {
         let packet = Packet::parse(bytes).expect("what is written was parsed");
@@ -52,7 +52,7 @@ pub fn lane(data: &[u8]) {
         );
         assert!(covered(&local(), packet.destination), "to {}", packet.destination);
     }
-    let accounted = lane.write.len() as u64 + (lane.drops() - before.0) + (lane.send.len() - before.1) as u64;
+    let accounted = lane.write.len() as u64 + (lane.ended() - before.0) + (lane.send.len() - before.1) as u64;
     assert!(
         data.is_empty() || accounted > 0,
         "a packet vanished without a reason"
@@ -108,8 +108,10 @@ impl Lane {
         self.engine.handle_timeout(self.now, &mut self.send);
     }
 
-    fn drops(&self) -> u64 {
-        self.counters.snapshot(self.now).drops.iter().sum()
+    /// What ended here: dropped, or said to the lane itself.
+    fn ended(&self) -> u64 {
+        let stats = self.counters.snapshot(self.now);
+        stats.drops.iter().sum::<u64>() + stats.control_messages
     }
 }
 
@@ -215,6 +217,8 @@ fn table() -> Arc<CompiledTable> {
                 ..Keys::default()
             },
             member_addresses: vec![],
+            relay: Default::default(),
+            relays: Default::default(),
             mtu: MtuPolicy::default(),
         };
         Arc::new(table.compile())
@@ -272,6 +276,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
     );
     packet_seeds()
         .into_iter()
+        .chain(super::control::packets())
         .chain([probe, answer, sealed(0, b"")])
         .collect()
 }

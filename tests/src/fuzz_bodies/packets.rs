@@ -5,12 +5,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use etherparse::{IpSlice, PacketBuilder};
 use meshnode_dataplane::demux::{Class, Message, classify};
 use meshnode_dataplane::packet::{Packet, decrement_hop_limit, udp};
+use meshnode_dataplane::relay::Session;
+use meshnode_dataplane::relay::frame::{self, Frame};
 
 /// Any bytes as a datagram on the shared port.
 pub fn demux(data: &[u8]) {
     let starts_as_wireguard = matches!(data, [1..=4, 0, 0, 0, ..]);
     match classify(data) {
         Class::WireGuard(message) => assert!(starts_as_wireguard && fits(message, data.len())),
+        Class::Relay => {
+            let frame = Frame::parse(data).expect("it was recognised by its header");
+            assert!(matches!(classify(frame.message), Class::WireGuard(_)));
+        }
         Class::Quic => assert!(
             !starts_as_wireguard && data[0] & 0x40 != 0,
             "QUIC has its fixed bit set"
@@ -139,7 +145,9 @@ pub(super) fn demux_seeds() -> Vec<Vec<u8>> {
         datagram
     });
     let other = [0xc3, 0x43, 0x10, 0x00, 0x80].map(|first| [&[first][..], &[0; 40]].concat());
-    wireguard.into_iter().chain(other).collect()
+    let header = frame::header(Session(7), true);
+    let relayed = wireguard.clone().map(|message| [&header[..], &message].concat());
+    wireguard.into_iter().chain(relayed).chain(other).collect()
 }
 
 /// Packets of a neighbour (10.1.0.0/16, fd00:1::/32) to here (10.0.0.0/16, fd00::/32), whole and in parts.

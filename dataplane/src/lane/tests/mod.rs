@@ -10,5 +10,6 @@ mod lanes;
 mod mtu;
 mod net;
 mod probes;
+mod relays;
 mod runs;
 mod sessions;

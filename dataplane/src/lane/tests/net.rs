@@ -7,6 +7,7 @@ use crate::lane::engine::{EngineConfig, EngineEvent, LaneEngine};
 use crate::lane::handoff::Handoff;
 use crate::offload::Frame;
 use crate::path::stamp::NtpClock;
+use crate::relay::RelayPolicy;
 use crate::stats::{PeerStats, Stats};
 use crate::table::{Keys, LaneSecret, MtuPolicy, Peer, PeerId, PeerKind, Table};
 use crate::tunnel::{Seal, WireGuard};
@@ -129,6 +130,7 @@ pub(super) fn table(me: usize, nodes: usize) -> Table {
         local: node_peer(me, 0).sources,
         peers: others.clone().map(|n| node_peer(n, 0)).collect(),
         routes: others
+            .clone()
             .flat_map(|n| node_peer(n, 0).sources.into_iter().map(move |p| (p, id(n))))
             .collect(),
         keys: Keys {
@@ -136,6 +138,8 @@ pub(super) fn table(me: usize, nodes: usize) -> Table {
             ..Keys::default()
         },
         member_addresses: vec![],
+        relay: RelayPolicy::default(),
+        relays: others.map(id).collect(),
     }
 }
 
@@ -320,7 +324,7 @@ impl<S: Seal> Net<S> {
         }
         for (peer, at) in told {
             let all = self.lanes_of(host);
-            let others = all.into_iter().filter(|other| at.is_some() != (*other == host));
+            let others = all.into_iter().filter(|other| (n == host) != (*other == host));
             for other in others.collect::<Vec<_>>() {
                 self.nodes[other].engine.handle_active(peer, *at, self.now);
                 self.settle(other);
@@ -391,7 +395,7 @@ impl<S: Seal> Node<S> {
         let config = EngineConfig {
             lane,
             lanes,
-            seed: 0x00ab_cdef ^ n as u32 ^ (u32::from(lane) << 12),
+            seed: 0x00ab_cdef ^ n as u64 ^ (u64::from(lane) << 12),
             clock: NtpClock::new(start, Duration::from_secs(1_800_000_000)),
             counters: Arc::clone(&counters),
         };
