@@ -209,6 +209,30 @@ impl<'a> Node<'a> {
         serde_json::from_str(&body).context("the status is not JSON")
     }
 
+    /// `GET /v1/events` of the local API: what happened after the event of this number (0: all that it remembers).
+    ///
+    /// # Errors
+    /// The node does not answer.
+    pub fn events(&self, after: u64) -> Result<Vec<Value>> {
+        let path = format!("/v1/events?after={after}");
+        let body = http::get_unix(&self.host.path("/run/meshnode.sock"), &path)?;
+        let mut answer: Value = serde_json::from_str(&body).context("the events are not JSON")?;
+        match answer["events"].take() {
+            Value::Array(events) => Ok(events),
+            other => bail!("no list of events: {other}"),
+        }
+    }
+
+    /// The number of its latest event.
+    ///
+    /// # Errors
+    /// The node does not answer.
+    pub fn latest_event(&self) -> Result<u64> {
+        let events = self.events(0)?;
+        let latest = events.last().context("there is no event yet")?;
+        latest["number"].as_u64().context("an event without a number")
+    }
+
     /// Waits until `holds` says yes to the status, which is returned.
     ///
     /// # Errors

@@ -100,3 +100,46 @@ fn connect(world: &World, internet: &Host, cloud: &Host, plan: &Plan) -> Result<
 fn router_of(plan: &Plan) -> String {
     format!("172.{}.0.1", plan.second)
 }
+
+impl ThreeVpcs<'_> {
+    /// The internet gives the gateway of that VPC other ports from now on, as a NAT does that forgot its flows: nothing
+    /// but answers passes to it. `round`, 1 to 900, chooses the ports; a second round needs [`ThreeVpcs::unbind`] first.
+    ///
+    /// Each round is a conntrack zone of its own, so that running flows are translated anew. Lanes keep their order.
+    ///
+    /// # Errors
+    /// What nft said.
+    pub fn rebind(&self, name: &str, round: u16) -> Result<()> {
+        let public = self.vpc(name)?.plan.public();
+        let base = 40_000 + 16 * round;
+        let ports: Vec<String> = (0..8)
+            .map(|lane| format!("{} : {}", 51_820 + lane, base + lane))
+            .collect();
+        let ports = ports.join(", ");
+        self.internet.nft(&format!(
+            "table ip rebound_{name} {{
+               chain zones {{
+                 type filter hook prerouting priority raw;
+                 iifname {name} ct zone set {round}
+                 ip daddr {public} ct zone set {round}
+               }}
+               chain inbound {{
+                 type filter hook forward priority filter;
+                 oifname {name} udp dport 51820-51827 ct state new drop
+               }}
+               chain outbound {{
+                 type nat hook postrouting priority srcnat;
+                 iifname {name} udp sport 51820-51827 snat to {public} : udp sport map {{ {ports} }}
+               }}
+             }}"
+        ))
+    }
+
+    /// Gives it its own ports again.
+    ///
+    /// # Errors
+    /// There was no [`ThreeVpcs::rebind`].
+    pub fn unbind(&self, name: &str) -> Result<()> {
+        self.internet.nft(&format!("delete table ip rebound_{name}"))
+    }
+}

@@ -155,7 +155,7 @@ fn in_state<'a>(status: &'a Value, state: &str) -> Option<&'a str> {
     of_prefix.next()?["via"].as_str()
 }
 
-/// Up, directly, and nothing is wrong with the path.
+/// Up, directly, and nothing is wrong with the path: what an earlier failure left in the measured loss has passed.
 fn is_well(status: &Value, name: &str) -> bool {
     peers(status).any(|peer| {
         let health = peer["health"].as_str().unwrap_or("up");

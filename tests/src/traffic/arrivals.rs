@@ -34,6 +34,8 @@ pub struct Arrivals {
     pub longest_at: Duration,
     beat: Duration,
     last: Option<Arrival>,
+    /// Numbers up to this one belong to an earlier account, or came before the first that was seen.
+    before: u64,
     highest: u64,
     missing: BTreeSet<u64>,
     /// From this number on all came, without a pause.
@@ -53,6 +55,7 @@ impl Arrivals {
     pub fn turn_page(&mut self) -> Arrivals {
         let next = Arrivals {
             last: self.last,
+            before: self.highest,
             highest: self.highest,
             steady_from: self.highest,
             ..Arrivals::new(self.beat)
@@ -93,7 +96,9 @@ impl Arrivals {
             return;
         }
         self.received += 1;
-        if self.last.is_some() && arrival.number > self.highest + 1 {
+        if self.last.is_none() {
+            self.before = arrival.number - 1;
+        } else if arrival.number > self.highest + 1 {
             self.missing.extend(self.highest + 1..arrival.number);
             self.steady_from = arrival.number;
         }
@@ -109,7 +114,7 @@ impl Arrivals {
         if self.missing.remove(&arrival.number) {
             self.received += 1;
             self.late += 1;
-        } else {
+        } else if arrival.number > self.before {
             self.duplicates += 1;
         }
         if let Some(last) = &mut self.last {
@@ -187,6 +192,12 @@ mod tests {
     }
 
     #[test]
+    fn stream_that_begins_out_of_order_has_no_duplicates() {
+        let arrivals = account(&[(3, 3, 4), (1, 1, 5), (2, 2, 6), (4, 4, 7)]);
+        assert_eq!((arrivals.lost(), arrivals.duplicates), (0, 0));
+    }
+
+    #[test]
     fn second_copy_is_a_duplicate() {
         let arrivals = account(&[(1, 1, 2), (2, 2, 3), (2, 2, 3), (1, 1, 4)]);
         assert_eq!((arrivals.received, arrivals.duplicates), (2, 2));
@@ -196,10 +207,10 @@ mod tests {
     fn gap_over_the_turn_of_a_page_counts_on_the_next() {
         let mut arrivals = account(&[(1, 1, 2), (2, 2, 3)]);
         let first = arrivals.turn_page();
-        see(&mut arrivals, &[(400, 400, 403), (401, 401, 404)]);
+        see(&mut arrivals, &[(2, 2, 4), (400, 400, 403), (401, 401, 404)]);
         assert_eq!((first.lost(), first.longest_gap), (0, Duration::ZERO));
-        assert_eq!((arrivals.lost(), arrivals.longest_gap), (397, 399 * MS));
-        assert_eq!(arrivals.received, 2);
+        assert_eq!((arrivals.lost(), arrivals.longest_gap), (397, 398 * MS));
+        assert_eq!((arrivals.received, arrivals.duplicates), (2, 0));
     }
 
     #[test]

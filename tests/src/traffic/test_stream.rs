@@ -17,6 +17,8 @@ use crate::world::Host;
 const BEAT: Duration = Duration::from_millis(1);
 /// Payload: a block with the number, nanoseconds since the stream began, then nothing of interest.
 const SIZE: usize = 200;
+/// Room in the receiving socket for seconds of the stream: a late reader is no loss.
+const ROOM: usize = 4 << 20;
 /// How often a silent receiver looks whether the stream is over.
 const TICK: Duration = Duration::from_millis(100);
 /// Nothing for this long after the last datagram was sent: nothing more will come.
@@ -42,6 +44,7 @@ impl TestStream {
         let server = to
             .inside(|| UdpSocket::bind((address, 0)))?
             .context("cannot bind")?;
+        rustix::net::sockopt::set_socket_recv_buffer_size_force(&server, ROOM)?;
         let (target, begin) = (server.local_addr()?, Instant::now());
         let over: Arc<AtomicBool> = Arc::default();
         let sent: Arc<AtomicU64> = Arc::default();

@@ -6,6 +6,7 @@
 
 mod host;
 mod process;
+mod share;
 mod sweep;
 mod usage;
 
@@ -18,6 +19,7 @@ use anyhow::{Context, Result};
 
 pub use host::Host;
 pub use process::Process;
+pub use share::Share;
 
 use crate::capture::{Capture, Realm};
 use crate::link::Link;
@@ -149,6 +151,14 @@ impl World {
         lock(&self.processes).push(process.clone());
         self.is_still_wanted().inspect_err(|_| process.kill())?;
         Ok(process)
+    }
+
+    /// Gives a process at most so many hundredths of one core, until the share is lifted or dropped.
+    ///
+    /// # Errors
+    /// The machine has no control groups for the processor.
+    pub fn limit_processor(&self, process: &Process, percent: u32) -> Result<Share> {
+        Share::limit(&format!("{}-{}", self.name, process.id()), process, percent)
     }
 
     /// Captures all interfaces of a host from now on; what is inner may appear nowhere in clear.

@@ -101,7 +101,12 @@ impl<'a> Scene<'a> {
     /// Rules for all packets between gateways.
     pub(crate) fn on_the_internet(&self, rules: &str) -> Result<()> {
         self.twins.vpcs.internet.nft(&format!(
-            "table inet fault {{ chain forward {{\n type filter hook forward priority filter\n {rules}\n }} }}"
+            "table inet fault {{
+               chain forward {{
+                 type filter hook forward priority filter
+                 {rules}
+               }}
+             }}"
         ))
     }
 

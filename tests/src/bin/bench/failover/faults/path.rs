@@ -55,42 +55,15 @@ fn change_address(scene: &Scene<'_>, roles: &Roles) -> Result<()> {
 /// Each run has other ports, so what was known of the last ones is of no use.
 static REBOUND: AtomicU16 = AtomicU16::new(0);
 
+/// The repair changes the port once more.
 pub(crate) const PORT_CHANGED: Fault = Fault {
     missing: always,
-    inject: change_port,
-    repair: |scene, roles| {
-        let table = format!("delete table ip rebound_{}", roles.active);
-        scene.twins.vpcs.internet.nft(&table)
+    inject: |scene, roles| {
+        let round = REBOUND.fetch_add(1, Ordering::Relaxed) % 900 + 1;
+        scene.twins.vpcs.rebind(&roles.active, round)
     },
+    repair: |scene, roles| scene.twins.vpcs.unbind(&roles.active),
 };
-
-/// The internet translates what the gateway sends, each time in another conntrack zone: so running flows are translated anew,
-/// and nothing passes to it but answers. The repair changes the port once more, back to its own.
-fn change_port(scene: &Scene<'_>, roles: &Roles) -> Result<()> {
-    let run = REBOUND.fetch_add(1, Ordering::Relaxed) % 900 + 1;
-    let public = scene.twins.vpcs.vpc(&roles.active)?.plan.public();
-    let ports: Vec<String> = (0..8)
-        .map(|lane| format!("{} : {}", 51_820 + lane, 40_000 + 16 * run + lane))
-        .collect();
-    let (gateway, ports) = (&roles.active, ports.join(", "));
-    scene.twins.vpcs.internet.nft(&format!(
-        "table ip rebound_{gateway} {{
-           chain zones {{
-             type filter hook prerouting priority raw;
-             iifname {gateway} ct zone set {run}
-             ip daddr {public} ct zone set {run}
-           }}
-           chain inbound {{
-             type filter hook forward priority filter;
-             oifname {gateway} udp dport 51820-51827 ct state new drop
-           }}
-           chain outbound {{
-             type nat hook postrouting priority srcnat;
-             iifname {gateway} udp sport 51820-51827 snat to {public} : udp sport map {{ {ports} }}
-           }}
-         }}"
-    ))
-}
 
 /// Three packets in a row on average, as congested links lose them.
 pub(crate) const BURSTY_LOSS: Fault = Fault {
