@@ -3,11 +3,13 @@
 
 #![forbid(unsafe_code)]
 
+mod bad_links;
 mod bad_network;
 mod bad_setup;
 mod bad_tokens;
 mod clients;
 mod clouds;
+mod cut_off;
 mod dashboards;
 mod device;
 mod founder;
@@ -21,6 +23,7 @@ mod path_mtu;
 mod restarts;
 mod roaming;
 mod routes;
+mod stopped;
 mod three_vpcs;
 
 use std::time::Duration;
