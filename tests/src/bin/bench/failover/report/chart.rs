@@ -8,6 +8,8 @@ use super::{Report, Row, Target};
 
 const TEXT_WIDTH: f64 = 420.0;
 const SCALE_WIDTH: f64 = 480.0;
+/// Median and 99th percentile in figures, right of the scale.
+const FIGURES_WIDTH: f64 = 130.0;
 const LINE_HEIGHT: f64 = 22.0;
 const HEAD: f64 = 96.0;
 const MARGIN: f64 = 16.0;
@@ -33,7 +35,7 @@ pub(super) fn draw(report: &Report) -> String {
 
 fn drawing(report: &Report, svg: &mut String) -> fmt::Result {
     let (width, height) = (
-        TEXT_WIDTH + SCALE_WIDTH + MARGIN * 5.0,
+        TEXT_WIDTH + SCALE_WIDTH + FIGURES_WIDTH + MARGIN * 3.0,
         HEAD + LINE_HEIGHT * report.rows.len() as f64 + MARGIN,
     );
     writeln!(
@@ -45,7 +47,7 @@ fn drawing(report: &Report, svg: &mut String) -> fmt::Result {
     let machine = &report.machine;
     let where_and_when = format!("{} · {}", machine.describe(), machine.date);
     text(svg, MARGIN, 50.0, "soft", &where_and_when)?;
-    let how = "bar: median to 99th percentile, tick: longest, triangle: target; a stream of 1,000 packets/s";
+    let how = "bar and figures: median to 99th percentile, line: to the longest, triangle: target; a stream of 1,000 packets/s";
     text(svg, MARGIN, 66.0, "soft", how)?;
     grid(svg, height)?;
     for (number, row) in report.rows.iter().enumerate() {
@@ -77,7 +79,7 @@ fn grid(svg: &mut String, height: f64) -> fmt::Result {
 
 fn line(row: &Row, top: f64, svg: &mut String) -> fmt::Result {
     let base = top + BAR_HEIGHT;
-    let name = format!("{} · {}", row.failure.title, row.nodes);
+    let name = format!("{} · {} nodes", row.failure.title, row.nodes);
     text(svg, TEXT_WIDTH, base, "name", &name)?;
     let Some(gaps) = row.gaps() else {
         return text(svg, place(LEAST) + 6.0, base, "soft", "not measured");
@@ -91,8 +93,12 @@ fn line(row: &Row, top: f64, svg: &mut String) -> fmt::Result {
     writeln!(
         svg,
         "<rect class=\"{class}\" x=\"{from:.1}\" y=\"{top:.1}\" width=\"{width:.1}\" height=\"{BAR_HEIGHT}\" rx=\"2\"/>\
-         <path class=\"most\" d=\"M{most:.1} {top:.1}v{BAR_HEIGHT}\"/>"
+         <path class=\"most\" d=\"M{from:.1} {middle:.1}H{most:.1}M{most:.1} {top:.1}v{BAR_HEIGHT}\"/>",
+        middle = top + BAR_HEIGHT / 2.0
     )?;
+    let figures = format!("{:.0} – {:.0} ms", gaps.percentile(0.5), gaps.percentile(0.99));
+    let right = TEXT_WIDTH + MARGIN * 2.0 + SCALE_WIDTH;
+    text(svg, right, base, "figures", &figures)?;
     if let Target::Gap { p99, .. } = row.failure.target {
         let x = place(p99);
         writeln!(svg, "<path class=\"target\" d=\"M{x:.1} {base:.1}l-4 7h8z\"/>")?;
