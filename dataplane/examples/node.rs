@@ -68,7 +68,7 @@ fn table(me: u8, peer: u8, endpoint: SocketAddr) -> Result<Table, Box<dyn Error>
             preshared_key: None,
             keepalive: None,
         }],
-        routes: vec![(prefix(peer)?, [peer; 32])],
+        routes: vec![(prefix(peer)?, [peer; 32].into())],
         keys: Keys {
             lanes: vec![secret(me)],
             ..Keys::default()

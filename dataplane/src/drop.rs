@@ -37,6 +37,8 @@ reasons! {
     BadExtensionHeader = "bad_extension_header",
     /// From the TUN: no peer serves the destination.
     NoRoute = "no_route",
+    /// Every gateway of the prefix is gone, and its owners want packets to be dropped then.
+    NoGateway = "no_gateway",
     /// No session with the peer and its queue, or the node's, is full; or it waited in vain.
     NoSession = "no_session",
     /// The peer left the table while the packet waited for a session.

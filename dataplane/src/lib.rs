@@ -48,6 +48,8 @@ pub use path::health::{Cause, Change};
 pub use relay::RelayPolicy;
 pub use relay::choice::Reason as SwitchReason;
 pub use stats::{PathState, PeerHealth, PeerState, PeerStats, Stats, Via};
-pub use table::{CompiledTable, Forwarding, Keys, LaneSecret, MtuPolicy, Peer, PeerId, PeerKind, Table};
+pub use table::{
+    CompiledTable, Forwarding, Keys, LaneSecret, MtuPolicy, Peer, PeerId, PeerKind, Table, Target,
+};
 pub use tun_watch::{TunState, TunWatch};
 pub use underlay::{PortStats, ReceivedDatagram, UnderlayPort};

@@ -102,6 +102,8 @@ pub struct PeerHealth {
     pub cause: Cause,
     /// Since when.
     pub since: Instant,
+    /// When an answer last proved that it works both ways.
+    pub proven: Option<Instant>,
     /// Smoothed round trip; `None` before the first.
     pub rtt: Option<Duration>,
     /// Share of probes that come back with no answer, over 10 s, both ways together, 0 to 1.

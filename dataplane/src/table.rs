@@ -3,6 +3,7 @@
 //! The node composes a [`Table`] whenever its view changes; [`Table::compile`] turns it into tries and dense indices once,
 //! away from the packet path; lanes take the result between two batches. A lane never changes a table.
 
+use crate::flow::balance;
 use crate::lpm::{LongestPrefix, PrefixSet};
 use crate::relay::RelayPolicy;
 use ipnet::IpNet;
@@ -122,6 +123,23 @@ impl fmt::Debug for Peer {
     }
 }
 
+/// Where packets for a prefix go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// To one peer.
+    Peer(PeerId),
+    /// To one of several, each flow always to the same.
+    Balanced(Vec<PeerId>),
+    /// Nowhere: nobody can take them, and no wider prefix may.
+    Drop,
+}
+
+impl From<PeerId> for Target {
+    fn from(peer: PeerId) -> Target {
+        Target::Peer(peer)
+    }
+}
+
 /// What the data plane should do.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
@@ -137,8 +155,8 @@ pub struct Table {
     pub local: Vec<IpNet>,
     /// All peers.
     pub peers: Vec<Peer>,
-    /// Prefix to peer; the first of two equal prefixes counts.
-    pub routes: Vec<(IpNet, PeerId)>,
+    /// Who serves each prefix; the first of two equal prefixes counts.
+    pub routes: Vec<(IpNet, Target)>,
     /// Our keys.
     pub keys: Keys,
     /// Addresses whose QUIC has its own queue.
@@ -161,10 +179,10 @@ impl Table {
                 peers.push(CompiledPeer::new(peer));
             }
         }
-        let mut routes = LongestPrefix::default();
-        for (prefix, id) in &self.routes {
-            if let Some(&peer) = index.get(id) {
-                routes.insert_first(*prefix, peer);
+        let (mut routes, mut groups) = (LongestPrefix::default(), Groups::default());
+        for (prefix, target) in &self.routes {
+            if let Some(hop) = groups.hop(target, &index) {
+                routes.insert_first(*prefix, hop);
             }
         }
         CompiledTable {
@@ -177,6 +195,7 @@ impl Table {
             peers,
             index,
             routes,
+            groups: groups.all,
             keys: self.keys,
             members: self
                 .member_addresses
@@ -186,6 +205,54 @@ impl Table {
             relay: self.relay,
             relays: self.relays,
         }
+    }
+}
+
+/// Where packets for a prefix go, in the indices of a compiled table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hop {
+    /// To this peer.
+    Peer(u32),
+    /// To one of this group, by flow: [`CompiledTable::pick`].
+    Group(u32),
+    /// Nowhere.
+    Drop,
+}
+
+/// Peers that share flows: index, and what their draws begin with.
+type Group = Vec<(u32, u64)>;
+
+/// Equal groups are one: ten thousand prefixes behind one pair are one group.
+#[derive(Default)]
+struct Groups {
+    all: Vec<Group>,
+    known: BTreeMap<Vec<u32>, u32>,
+}
+
+impl Groups {
+    /// `None`: of its peers none is in the table.
+    fn hop(&mut self, target: &Target, index: &BTreeMap<PeerId, u32>) -> Option<Hop> {
+        match target {
+            Target::Peer(id) => index.get(id).copied().map(Hop::Peer),
+            Target::Balanced(ids) => self.group(ids, index),
+            Target::Drop => Some(Hop::Drop),
+        }
+    }
+
+    fn group(&mut self, ids: &[PeerId], index: &BTreeMap<PeerId, u32>) -> Option<Hop> {
+        let group: Group = ids
+            .iter()
+            .filter_map(|id| Some((*index.get(id)?, balance::seed(id))))
+            .collect();
+        if let [] | [_] = group[..] {
+            return group.first().map(|(peer, _)| Hop::Peer(*peer));
+        }
+        let peers = group.iter().map(|(peer, _)| *peer).collect();
+        let number = *self.known.entry(peers).or_insert(self.all.len() as u32);
+        if number as usize == self.all.len() {
+            self.all.push(group);
+        }
+        Some(Hop::Group(number))
     }
 }
 
@@ -235,7 +302,8 @@ pub struct CompiledTable {
     keys: Keys,
     index: BTreeMap<PeerId, u32>,
     local: PrefixSet,
-    routes: LongestPrefix<u32>,
+    routes: LongestPrefix<Hop>,
+    groups: Vec<Group>,
     clients: LongestPrefix<u32>,
     members: BTreeSet<IpAddr>,
     relay: RelayPolicy,
@@ -293,9 +361,16 @@ impl CompiledTable {
         self.local.contains(destination)
     }
 
-    /// The peer that serves a destination, by longest prefix: its index in this table.
-    pub fn route(&self, destination: IpAddr) -> Option<u32> {
+    /// Who serves a destination, by longest prefix.
+    pub fn route(&self, destination: IpAddr) -> Option<Hop> {
         self.routes.get(destination).copied()
+    }
+
+    /// The peer of a group that takes a flow: its index in this table.
+    pub fn pick(&self, group: u32, flow: u64) -> Option<u32> {
+        let group = self.groups.get(group as usize)?;
+        let place = balance::pick(flow, group.iter().map(|(_, seed)| *seed));
+        group.get(place).map(|(peer, _)| *peer)
     }
 
     /// The own client that has this address: its index in this table.
@@ -344,18 +419,49 @@ mod tests {
                 peer(2, PeerKind::Node, &[]),
             ],
             routes: vec![
-                ("10.0.0.0/8".parse().unwrap(), [1; 32]),
-                ("10.1.0.0/16".parse().unwrap(), [2; 32]),
-                ("10.1.2.0/24".parse().unwrap(), [9; 32]),
-                ("10.0.0.0/8".parse().unwrap(), [2; 32]),
+                ("10.0.0.0/8".parse().unwrap(), [1; 32].into()),
+                ("10.1.0.0/16".parse().unwrap(), [2; 32].into()),
+                ("10.1.2.0/24".parse().unwrap(), [9; 32].into()),
+                ("10.0.0.0/8".parse().unwrap(), [2; 32].into()),
             ],
             ..Table::default()
         }
         .compile();
-        let via = |a: &str| table.route(a.parse().unwrap()).and_then(|i| table.peer_id(i));
+        let via = |a: &str| match table.route(a.parse().unwrap()) {
+            Some(Hop::Peer(index)) => table.peer_id(index),
+            _ => None,
+        };
         assert_eq!(via("10.9.9.9"), Some([1; 32]));
         assert_eq!(via("10.1.2.3"), Some([2; 32]));
         assert_eq!(via("11.0.0.1"), None);
+    }
+
+    #[test]
+    fn equal_groups_are_one_and_a_group_of_one_is_that_peer() {
+        let both = || Target::Balanced(vec![[1; 32], [2; 32]]);
+        let table = Table {
+            peers: vec![peer(1, PeerKind::Node, &[]), peer(2, PeerKind::Node, &[])],
+            routes: vec![
+                ("10.1.0.0/16".parse().unwrap(), both()),
+                ("10.2.0.0/16".parse().unwrap(), both()),
+                (
+                    "10.3.0.0/16".parse().unwrap(),
+                    Target::Balanced(vec![[2; 32], [9; 32]]),
+                ),
+                ("10.4.0.0/16".parse().unwrap(), Target::Balanced(vec![[9; 32]])),
+                ("10.1.7.0/24".parse().unwrap(), Target::Drop),
+            ],
+            ..Table::default()
+        }
+        .compile();
+        let hop = |a: &str| table.route(a.parse().unwrap());
+        assert_eq!(hop("10.1.0.1"), Some(Hop::Group(0)));
+        assert_eq!(hop("10.2.0.1"), Some(Hop::Group(0)));
+        assert_eq!(hop("10.3.0.1"), Some(Hop::Peer(1)));
+        assert_eq!(hop("10.4.0.1"), None);
+        assert_eq!(hop("10.1.7.1"), Some(Hop::Drop));
+        let picked: BTreeSet<_> = (0..64).map(|flow| table.pick(0, flow)).collect();
+        assert_eq!(picked, BTreeSet::from([Some(0), Some(1)]));
     }
 
     #[test]

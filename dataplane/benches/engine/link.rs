@@ -143,7 +143,10 @@ fn table(me: u16, peers: std::ops::RangeInclusive<u16>) -> Table {
     Table {
         epoch: 1,
         local: vec![prefix(me)],
-        routes: peers.iter().map(|peer| (peer.sources[0], peer.id)).collect(),
+        routes: peers
+            .iter()
+            .map(|peer| (peer.sources[0], peer.id.into()))
+            .collect(),
         peers,
         keys: Keys {
             lanes: vec![secret(me)],

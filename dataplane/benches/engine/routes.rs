@@ -49,7 +49,7 @@ fn table(prefixes: usize) -> Table {
         IpNet::from(Ipv4Net::new_assert(Ipv4Addr::from(numbers.next()), length).trunc())
     };
     Table {
-        routes: (0..prefixes).map(|_| (random(), peer.id)).collect(),
+        routes: (0..prefixes).map(|_| (random(), peer.id.into())).collect(),
         peers: vec![peer],
         ..Table::default()
     }

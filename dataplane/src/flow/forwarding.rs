@@ -8,11 +8,11 @@
 //!
 //! So a packet from a node never re-enters a tunnel but to an own client.
 
-use super::{FlowKey, Ingress, Verdict};
+use super::{FlowKey, Ingress, Plan, Verdict};
 use crate::drop::DropReason;
 use crate::table::{CompiledTable, PeerKind};
 
-pub(super) fn admit(key: &FlowKey, table: &CompiledTable) -> Option<Verdict> {
+pub(super) fn admit(key: &FlowKey, table: &CompiledTable) -> Option<Plan> {
     let Ingress::Peer(index) = key.ingress else {
         return None;
     };
@@ -20,24 +20,23 @@ pub(super) fn admit(key: &FlowKey, table: &CompiledTable) -> Option<Verdict> {
         .peers()
         .get(index as usize)
         .is_some_and(|peer| peer.may_use(key.source));
-    (!allowed).then_some(Verdict::Drop(DropReason::SourceNotAllowed))
+    (!allowed).then_some(Plan::drop(DropReason::SourceNotAllowed))
 }
 
-pub(super) fn steer(key: &FlowKey, table: &CompiledTable) -> Option<Verdict> {
+pub(super) fn steer(key: &FlowKey, table: &CompiledTable) -> Option<Plan> {
     if let Some(client) = table.client(key.destination) {
-        return Some(Verdict::Tunnel(client));
+        return Some(Plan::All(Verdict::Tunnel(client)));
     }
-    let route = || table.route(key.destination).map(Verdict::Tunnel);
     let Ingress::Peer(index) = key.ingress else {
-        return Some(route().unwrap_or(Verdict::Drop(DropReason::NoRoute)));
+        return Plan::route(key.destination, table);
     };
     if table.is_local(key.destination) {
-        return Some(Verdict::Deliver);
+        return Some(Plan::All(Verdict::Deliver));
     }
     let client = table
         .peers()
         .get(index as usize)
         .is_some_and(|peer| peer.peer.kind == PeerKind::Client);
-    let onward = if client { route() } else { None };
-    Some(onward.unwrap_or(Verdict::Drop(DropReason::DestinationNotOurs)))
+    let onward = client.then(|| Plan::route(key.destination, table)).flatten();
+    Some(onward.unwrap_or(Plan::drop(DropReason::DestinationNotOurs)))
 }

@@ -1,13 +1,16 @@
 //! What happens to a flow: the first packet is planned, later ones replay the plan.
 //!
 //! A plan is made by stages, each in its phase, in their order; a mesh and a plain device have different ones. A
-//! new table makes every plan void.
+//! new table makes every plan void. Where several gateways share a prefix the plan names the group, and the packet's
+//! ports decide ([`balance`]); no other packet is looked at that closely.
 
+pub mod balance;
 mod cryptokey;
 mod forwarding;
 
 use crate::drop::DropReason;
-use crate::table::{CompiledTable, Forwarding};
+use crate::packet::Packet;
+use crate::table::{CompiledTable, Forwarding, Hop};
 use std::net::IpAddr;
 
 /// The order in which stages see a flow.
@@ -54,8 +57,31 @@ pub enum Verdict {
     Drop(DropReason),
 }
 
-/// A stage looks at the key and returns a verdict, or leaves it to the next one.
-type Stage = fn(&FlowKey, &CompiledTable) -> Option<Verdict>;
+/// What is decided for a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// The same for all its packets.
+    All(Verdict),
+    /// Each goes to a peer of this group, by its ports.
+    Spread(u32),
+}
+
+impl Plan {
+    fn drop(reason: DropReason) -> Plan {
+        Plan::All(Verdict::Drop(reason))
+    }
+
+    fn route(destination: IpAddr, table: &CompiledTable) -> Option<Plan> {
+        Some(match table.route(destination)? {
+            Hop::Peer(peer) => Plan::All(Verdict::Tunnel(peer)),
+            Hop::Group(group) => Plan::Spread(group),
+            Hop::Drop => Plan::drop(DropReason::NoGateway),
+        })
+    }
+}
+
+/// A stage looks at the key and returns a plan, or leaves it to the next one.
+type Stage = fn(&FlowKey, &CompiledTable) -> Option<Plan>;
 
 const MESH: [(Phase, Stage); 2] = [
     (Phase::Admit, forwarding::admit),
@@ -72,11 +98,11 @@ fn stages(forwarding: Forwarding) -> &'static [(Phase, Stage)] {
 }
 
 /// Asks the stages in order.
-pub fn plan(key: &FlowKey, table: &CompiledTable) -> Verdict {
-    let verdict = stages(table.forwarding())
+pub fn plan(key: &FlowKey, table: &CompiledTable) -> Plan {
+    let plan = stages(table.forwarding())
         .iter()
         .find_map(|(_, stage)| stage(key, table));
-    verdict.unwrap_or(Verdict::Drop(DropReason::NoRoute))
+    plan.unwrap_or(Plan::drop(DropReason::NoRoute))
 }
 
 /// Flows that are remembered; a collision costs one planning.
@@ -86,7 +112,7 @@ const SLOTS: usize = 1024;
 #[derive(Debug)]
 pub struct FlowCache {
     generation: u32,
-    slots: Box<[Option<(u32, FlowKey, Verdict)>]>,
+    slots: Box<[Option<(u32, FlowKey, Plan)>]>,
 }
 
 impl Default for FlowCache {
@@ -104,18 +130,33 @@ impl FlowCache {
         self.generation = self.generation.wrapping_add(1);
     }
 
+    /// Where a packet goes under this table.
+    pub fn verdict(&mut self, ingress: Ingress, packet: &Packet<'_>, table: &CompiledTable) -> Verdict {
+        let key = FlowKey {
+            ingress,
+            source: packet.source,
+            destination: packet.destination,
+        };
+        match self.plan(&key, table) {
+            Plan::All(verdict) => verdict,
+            Plan::Spread(group) => table
+                .pick(group, balance::flow(packet))
+                .map_or(Verdict::Drop(DropReason::NoRoute), Verdict::Tunnel),
+        }
+    }
+
     /// The plan of a flow under this table.
-    pub fn verdict(&mut self, key: &FlowKey, table: &CompiledTable) -> Verdict {
+    pub fn plan(&mut self, key: &FlowKey, table: &CompiledTable) -> Plan {
         let slot = &mut self.slots[hash(key) % SLOTS];
-        if let Some((generation, planned, verdict)) = slot
+        if let Some((generation, planned, plan)) = slot
             && *generation == self.generation
             && planned == key
         {
-            return *verdict;
+            return *plan;
         }
-        let verdict = plan(key, table);
-        *slot = Some((self.generation, *key, verdict));
-        verdict
+        let plan = plan(key, table);
+        *slot = Some((self.generation, *key, plan));
+        plan
     }
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::table::{Peer, PeerKind, Table};
+use crate::table::{Peer, PeerKind, Table, Target};
 
 fn peer(id: u8, kind: PeerKind, sources: &[&str]) -> Peer {
     Peer {
@@ -28,12 +28,19 @@ fn table() -> CompiledTable {
             peer(4, PeerKind::Client, &["100.96.0.3/32"]),
         ],
         routes: vec![
-            ("10.2.0.0/16".parse().unwrap(), [1; 32]),
-            ("10.3.0.0/16".parse().unwrap(), [2; 32]),
+            ("10.2.0.0/16".parse().unwrap(), [1; 32].into()),
+            ("10.3.0.0/16".parse().unwrap(), [2; 32].into()),
         ],
         ..Table::default()
     }
     .compile()
+}
+
+fn all(plan: Plan) -> Verdict {
+    match plan {
+        Plan::All(verdict) => verdict,
+        Plan::Spread(group) => panic!("spread over group {group}"),
+    }
 }
 
 fn verdict(ingress: Ingress, source: &str, destination: &str) -> Verdict {
@@ -42,7 +49,7 @@ fn verdict(ingress: Ingress, source: &str, destination: &str) -> Verdict {
         source: source.parse().unwrap(),
         destination: destination.parse().unwrap(),
     };
-    plan(&key, &table())
+    all(plan(&key, &table()))
 }
 
 #[test]
@@ -114,6 +121,38 @@ fn a_client_reaches_the_whole_mesh_through_its_node() {
 }
 
 #[test]
+fn a_balanced_prefix_is_spread_by_port_and_a_closed_one_drops() {
+    let mut table = Table {
+        peers: vec![peer(1, PeerKind::Node, &[]), peer(2, PeerKind::Node, &[])],
+        ..Table::default()
+    };
+    table.routes = vec![
+        (
+            "10.2.0.0/16".parse().unwrap(),
+            Target::Balanced(vec![[1; 32], [2; 32]]),
+        ),
+        ("10.2.7.0/24".parse().unwrap(), Target::Drop),
+    ];
+    let (table, mut cache) = (table.compile(), FlowCache::default());
+    let mut to = |third: u8, port: u8| {
+        let mut bytes = [
+            0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 1, 0, 1, 10, 2, third, 2,
+        ]
+        .to_vec();
+        bytes.extend([0, port, 0, 53, 0, 8, 0, 0]);
+        cache.verdict(Ingress::Tun, &Packet::parse(&bytes).unwrap(), &table)
+    };
+    let taken: Vec<Verdict> = (0..32).map(|port| to(0, port)).collect();
+    assert!(taken.contains(&Verdict::Tunnel(0)) && taken.contains(&Verdict::Tunnel(1)));
+    assert_eq!(
+        taken,
+        (0..32).map(|port| to(0, port)).collect::<Vec<_>>(),
+        "sticky"
+    );
+    assert_eq!(to(7, 1), Verdict::Drop(DropReason::NoGateway));
+}
+
+#[test]
 fn plans_do_not_outlive_their_table() {
     let mut cache = FlowCache::default();
     let key = FlowKey {
@@ -121,12 +160,12 @@ fn plans_do_not_outlive_their_table() {
         source: "10.2.0.9".parse().unwrap(),
         destination: "10.1.0.5".parse().unwrap(),
     };
-    assert_eq!(cache.verdict(&key, &table()), Verdict::Deliver);
+    assert_eq!(all(cache.plan(&key, &table())), Verdict::Deliver);
     let empty = CompiledTable::default();
-    assert_eq!(cache.verdict(&key, &empty), Verdict::Deliver, "replayed");
+    assert_eq!(all(cache.plan(&key, &empty)), Verdict::Deliver, "replayed");
     cache.invalidate();
     assert_eq!(
-        cache.verdict(&key, &empty),
+        all(cache.plan(&key, &empty)),
         Verdict::Drop(DropReason::SourceNotAllowed)
     );
 }
@@ -137,8 +176,8 @@ fn device_verdict(ingress: Ingress, source: &str, destination: &str) -> Verdict 
         forwarding: Forwarding::Device,
         peers: vec![peer(1, PeerKind::Client, &[]), peer(2, PeerKind::Client, &[])],
         routes: vec![
-            ("192.168.0.0/16".parse().unwrap(), [1; 32]),
-            ("192.168.7.0/24".parse().unwrap(), [2; 32]),
+            ("192.168.0.0/16".parse().unwrap(), [1; 32].into()),
+            ("192.168.7.0/24".parse().unwrap(), [2; 32].into()),
         ],
         ..Table::default()
     };
@@ -147,7 +186,7 @@ fn device_verdict(ingress: Ingress, source: &str, destination: &str) -> Verdict 
         source: source.parse().unwrap(),
         destination: destination.parse().unwrap(),
     };
-    plan(&key, &table.compile())
+    all(plan(&key, &table.compile()))
 }
 
 #[test]

@@ -58,6 +58,7 @@ pub(super) struct PeerCounters {
     /// State and cause in one number, so that nobody reads one without the other.
     state: Counter,
     since: Counter,
+    proven: Counter,
     established: Counter,
     rtt: [Counter; 4],
     loss: [Counter; 2],
@@ -108,6 +109,7 @@ impl PeerCounters {
             state,
             cause,
             since: start + self.since.duration().unwrap_or_default(),
+            proven: self.proven.duration().map(|proven| start + proven),
             rtt: self.rtt[0].duration(),
             loss: Ratios { outbound, inbound }.round_trip(),
         }
@@ -131,7 +133,9 @@ impl PeerCounters {
         self.loss[1].set(loss.inbound.to_bits());
     }
 
-    pub(super) fn handle_round_trip(&self, rtt: Duration, trips: &RoundTrips) {
+    /// `since_start`: when the answer came, from the lane's beginning.
+    pub(super) fn handle_round_trip(&self, rtt: Duration, trips: &RoundTrips, since_start: Duration) {
+        self.proven.set_duration(Some(since_start));
         self.histogram[RttHistogram::bucket(rtt)].add(1);
         self.rtt_sum_us.add(rtt.as_micros() as u64);
         self.set_round_trips(trips);

@@ -16,7 +16,7 @@ use super::liveness::{Due, Liveness, TRIES};
 use super::path::PathId;
 use crate::batch::{SendBatch, WriteBatch};
 use crate::drop::DropReason;
-use crate::flow::{FlowKey, Ingress, Verdict};
+use crate::flow::{Ingress, Verdict};
 use crate::offload::Frame;
 use crate::packet::{Packet, decrement_hop_limit};
 use crate::table::{PeerId, PeerKind};
@@ -93,13 +93,8 @@ impl<S: Seal> LaneEngine<S> {
             Ok(packet) => packet,
             Err(malformed) => return self.dropped(malformed.into()),
         };
-        let key = FlowKey {
-            ingress: Ingress::Peer(peer),
-            source: packet.source,
-            destination: packet.destination,
-        };
         let (len, tcp) = (packet.bytes.len(), packet.tcp());
-        match self.flows.verdict(&key, &self.table) {
+        match self.flows.verdict(Ingress::Peer(peer), &packet, &self.table) {
             Verdict::Tunnel(onward) if decrement_hop_limit(bytes).is_some() => {
                 let mut frame = Frame::whole(bytes);
                 frame.describe(len, tcp);

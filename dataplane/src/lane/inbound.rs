@@ -8,7 +8,7 @@ use crate::batch::{Datagram, SendBatch, WriteBatch};
 use crate::control;
 use crate::demux::{Class, Message, classify};
 use crate::drop::DropReason;
-use crate::flow::{FlowKey, Ingress, Verdict};
+use crate::flow::{Ingress, Verdict};
 use crate::offload::Frame;
 use crate::packet::udp::{self, UdpV6};
 use crate::packet::{Packet, decrement_hop_limit, ipv6, mss};
@@ -174,13 +174,8 @@ impl<S: Seal> LaneEngine<S> {
             Some(_) => return self.handle_probe(peer, path, &packet, now, send),
             None => {}
         }
-        let key = FlowKey {
-            ingress: Ingress::Peer(peer),
-            source: packet.source,
-            destination: packet.destination,
-        };
         let (len, tcp) = (packet.bytes.len(), packet.tcp());
-        let verdict = self.flows.verdict(&key, &self.table);
+        let verdict = self.flows.verdict(Ingress::Peer(peer), &packet, &self.table);
         if let Verdict::Drop(reason) = verdict {
             return self.dropped(reason);
         }
@@ -298,7 +293,8 @@ impl<S: Seal> LaneEngine<S> {
             return false;
         };
         if used {
-            counters.handle_round_trip(measured.rtt, &path.sender.round_trips);
+            let since_start = now.saturating_duration_since(self.counters.start);
+            counters.handle_round_trip(measured.rtt, &path.sender.round_trips, since_start);
         }
         let up = path.health.handle_answer(now);
         if up.is_some() && id == PathId::Direct {

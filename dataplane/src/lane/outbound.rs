@@ -8,7 +8,7 @@ use super::handoff::Origin;
 use super::path::{Hop, Path, PathId};
 use crate::batch::{Manner, SendBatch, WriteBatch};
 use crate::drop::DropReason;
-use crate::flow::{FlowKey, Ingress, Verdict};
+use crate::flow::{Ingress, Verdict};
 use crate::offload::{Frame, Segments};
 use crate::packet::Packet;
 use crate::packet::fragment::Fragments;
@@ -45,12 +45,7 @@ impl<S: Seal> LaneEngine<S> {
             Ok(packet) => packet,
             Err(malformed) => return self.dropped(malformed.into()),
         };
-        let key = FlowKey {
-            ingress: Ingress::Tun,
-            source: packet.source,
-            destination: packet.destination,
-        };
-        let verdict = self.flows.verdict(&key, &self.table);
+        let verdict = self.flows.verdict(Ingress::Tun, &packet, &self.table);
         let forged = matches!(verdict, Verdict::Tunnel(peer) if self.is_control_of_host(peer, &packet));
         let detour = matches!(verdict, Verdict::Tunnel(peer) if self.takes_detour(peer, &packet, now));
         let (len, tcp) = (packet.bytes.len(), packet.tcp());

@@ -133,7 +133,7 @@ impl DeviceConfig {
             routes: self
                 .owners
                 .iter()
-                .map(|(prefix, owner)| (*prefix, *owner))
+                .map(|(prefix, owner)| (*prefix, (*owner).into()))
                 .collect(),
             keys: Keys {
                 client: self.key.clone(),

@@ -77,7 +77,7 @@ pub(crate) fn table(me: Identity, peer: Identity, endpoint: SocketAddr) -> Table
         routes: peer
             .prefixes()
             .iter()
-            .map(|prefix| (prefix.parse().unwrap(), peer.id()))
+            .map(|prefix| (prefix.parse().unwrap(), peer.id().into()))
             .collect(),
         keys: Keys {
             lanes: vec![me.secret()],

@@ -1,7 +1,7 @@
 //! The answers of `status`, `peers`, `routes` and `clients`, from what is composed and measured.
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use meshnode_crypto::{WgPublicKey, mesh_address};
 use meshnode_dataplane::stats::LaneStats;
@@ -55,6 +55,7 @@ pub fn peers(node: &Node) -> Peers {
 
 /// Every prefix of the others.
 pub fn routes(composed: &Composed) -> Vec<RouteStatus> {
+    let now = Instant::now();
     let route = |r: &desired::RouteStatus| RouteStatus {
         prefix: r.prefix,
         via: r.via.clone(),
@@ -63,7 +64,7 @@ pub fn routes(composed: &Composed) -> Vec<RouteStatus> {
             desired::RouteState::Standby => RouteState::Standby,
             desired::RouteState::Rejected => RouteState::Rejected,
         },
-        reason: r.reason.clone(),
+        reason: r.reason.as_ref().map(|reason| reason.text(now)),
     };
     composed.routes.iter().map(route).collect()
 }

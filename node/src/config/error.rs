@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::output::Failure;
 
 use super::origin::Key;
+use super::prefix::PrefixKey;
 
 /// Why a configuration is refused. Every one ends the command with exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +37,26 @@ pub enum ConfigError {
         key: Key,
         message: String,
     },
+    #[error("{}:{line}: unknown key `{key}`{}", path.display(), option_suggestion(*.nearest))]
+    UnknownOption {
+        path: PathBuf,
+        line: usize,
+        key: String,
+        nearest: Option<PrefixKey>,
+    },
+    #[error("{}:{line}: `{key}`: {message}", path.display())]
+    Option {
+        path: PathBuf,
+        line: usize,
+        key: PrefixKey,
+        message: String,
+    },
+    #[error("{}:{line}: [prefix]: {message}", path.display())]
+    NoPrefix {
+        path: PathBuf,
+        line: usize,
+        message: String,
+    },
     #[error("no name for this node: {0}")]
     NoName(String),
 }
@@ -52,6 +73,10 @@ impl ConfigError {
             ConfigError::UnknownKey { nearest: None, .. } => Some(format!(
                 "the known keys are {}",
                 Key::ALL.map(Key::as_str).join(", ")
+            )),
+            ConfigError::UnknownOption { nearest: None, .. } => Some(format!(
+                "a prefix has the keys {}",
+                PrefixKey::ALL.map(PrefixKey::as_str).join(", ")
             )),
             ConfigError::NoName(_) => {
                 Some("give it one with --name, MESHNODE_NAME or `name` in the file".to_owned())
@@ -72,6 +97,12 @@ impl From<ConfigError> for Failure {
 }
 
 fn suggestion(nearest: Option<Key>) -> String {
+    nearest
+        .map(|key| format!("; did you mean `{key}`?"))
+        .unwrap_or_default()
+}
+
+fn option_suggestion(nearest: Option<PrefixKey>) -> String {
     nearest
         .map(|key| format!("; did you mean `{key}`?"))
         .unwrap_or_default()

@@ -1,7 +1,8 @@
 //! `meshnode.toml`: read with a bound, parsed with the line of everything.
 //!
 //! A key is one of [`Key`], written with `_` or `-`; a value is a text or a whole number, and for the keys
-//! that may have several, a list of those. Everything else is refused with file and line.
+//! that may have several, a list of those. Beneath `[prefix]` stand tables ([`super::prefix`]). Everything else is refused
+//! with file and line.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -13,6 +14,7 @@ use toml::de::{DeTable, DeValue};
 use super::error::ConfigError;
 use super::nearest::nearest;
 use super::origin::{Key, Origin};
+use super::prefix::{self, Place};
 use super::settings::{Given, Layer};
 use super::value;
 
@@ -62,6 +64,10 @@ pub fn parse(path: &Path, text: &str) -> Result<Layer, ConfigError> {
     let mut seen = Vec::new();
     for (name, value) in entries {
         let at = line(name.span().start);
+        if let ("prefix", DeValue::Table(tables)) = (&**name.get_ref(), value.get_ref()) {
+            layer.prefixes = prefix::tables(&Place { path, line: &line }, tables)?;
+            continue;
+        }
         let key = known(path, at, name.get_ref())?;
         let wrong = |at: usize, message: String| ConfigError::Value {
             path: path.to_owned(),

@@ -9,11 +9,13 @@ pub mod file;
 pub mod nearest;
 pub mod options;
 pub mod origin;
+pub mod prefix;
 pub mod settings;
 pub mod value;
 
 pub use error::ConfigError;
 pub use options::{CommonOptions, NodeOptions, Overrides};
 pub use origin::Key;
+pub use prefix::PrefixTable;
 pub use settings::Settings;
 pub use value::Advertise;

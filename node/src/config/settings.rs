@@ -13,6 +13,7 @@ use super::error::ConfigError;
 use super::file;
 use super::options::Overrides;
 use super::origin::{Key, Origin};
+use super::prefix::PrefixTable;
 use super::value::{self, Advertise};
 
 /// Where the configuration is looked for if nobody says otherwise. It may be missing.
@@ -50,6 +51,7 @@ pub struct Layer {
     pub offload: Option<Given<Offloads>>,
     pub log: Option<Given<String>>,
     pub uapi_dir: Option<Given<PathBuf>>,
+    pub prefixes: Vec<PrefixTable>,
 }
 
 /// The settings of a node.
@@ -85,6 +87,8 @@ pub struct Settings {
     pub log: String,
     /// Where the WireGuard UAPI socket is made.
     pub uapi_dir: PathBuf,
+    /// How announced prefixes are served, sorted.
+    pub prefixes: Vec<PrefixTable>,
     overrides: Arc<Overrides>,
     layer: Arc<Layer>,
     saved_name: Option<Name>,
@@ -123,6 +127,12 @@ impl Settings {
             .iter()
             .find(|given| given.value == *prefix)
             .map(|given| &given.origin)
+    }
+
+    /// What the file says of how a prefix is served.
+    pub fn prefix(&self, prefix: &IpNet) -> Option<&PrefixTable> {
+        let found = self.prefixes.binary_search_by_key(prefix, |table| table.prefix);
+        found.ok().and_then(|at| self.prefixes.get(at))
     }
 
     /// The name, if a flag, a variable or the file gives one.
@@ -199,6 +209,7 @@ impl Settings {
             lanes: chosen(&layer.lanes).unwrap_or_else(one_per_core),
             log: chosen(&layer.log).unwrap_or_else(|| "info".to_owned()),
             uapi_dir: chosen(&layer.uapi_dir).unwrap_or_else(|| DEFAULT_UAPI_DIR.into()),
+            prefixes: layer.prefixes.clone(),
             overrides,
             layer: Arc::new(layer),
             saved_name,
@@ -223,6 +234,7 @@ fn over(upper: Layer, lower: Layer) -> Layer {
         offload: upper.offload.or(lower.offload),
         log: upper.log.or(lower.log),
         uapi_dir: upper.uapi_dir.or(lower.uapi_dir),
+        prefixes: first_given(upper.prefixes, lower.prefixes),
     }
 }
 

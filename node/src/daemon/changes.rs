@@ -1,89 +1,132 @@
-//! Counts how routes change, by reason. Pure.
+//! Counts how routes change, by cause, and how long a failover took. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
-use ipnet::IpNet;
 use meshnode_crypto::NodeId;
 
-use crate::desired::{RouteState, RouteStatus};
+use crate::desired::{Paths, RouteCause, RouteChange};
 
-/// Route changes since the start, for `meshnode_route_changes_total`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// Upper bounds of the failover histogram's buckets, in milliseconds; one more bucket holds what took longer.
+pub const FAILOVER_BOUNDS_MS: [u64; 12] = [
+    100, 200, 300, 400, 500, 750, 1_000, 1_500, 2_000, 3_000, 5_000, 10_000,
+];
+
+/// Route changes since the start, for `meshnode_route_changes_total` and the failover metrics.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RouteChanges {
-    /// A prefix without a route got one.
-    pub announced: u64,
-    /// A prefix lost its route.
-    pub withdrawn: u64,
-    /// Another node serves the prefix now.
-    pub owner: u64,
+    changes: BTreeMap<RouteCause, u64>,
+    failovers: BTreeMap<RouteCause, u64>,
+    /// Per bucket, not cumulative.
+    pub seconds: [u64; FAILOVER_BOUNDS_MS.len() + 1],
+    /// Sum of all failovers' durations.
+    pub sum: Duration,
 }
 
 impl RouteChanges {
-    /// Adds the difference between two states.
-    pub fn note(&mut self, before: &[RouteStatus], after: &[RouteStatus]) {
-        let (before, after) = (active(before), active(after));
-        for (prefix, owner) in &after {
-            match before.get(prefix) {
-                None => self.announced += 1,
-                Some(last) if last != owner => self.owner += 1,
-                Some(_) => {}
+    /// Adds the changes of one composition, in force at `now`. A gateway's failover is one, however many prefixes it has,
+    /// and began with the last proof that its path worked.
+    pub fn note(&mut self, changes: &[RouteChange], paths: &Paths, now: Instant) {
+        for change in changes {
+            *self.changes.entry(change.cause).or_default() += 1;
+        }
+        for (cause, node) in failed_over(changes) {
+            *self.failovers.entry(cause).or_default() += 1;
+            if cause == RouteCause::Health
+                && let Some(proven) = paths.get(node.as_bytes()).and_then(|path| path.proven)
+            {
+                self.add(now.saturating_duration_since(proven));
             }
         }
-        self.withdrawn += before.keys().filter(|p| !after.contains_key(p)).count() as u64;
     }
 
-    /// Label and count.
-    pub fn by_reason(&self) -> [(&'static str, u64); 3] {
-        [
-            ("announced", self.announced),
-            ("withdrawn", self.withdrawn),
-            ("owner", self.owner),
-        ]
+    /// Changes by cause, those without any too.
+    pub fn by_cause(&self) -> impl Iterator<Item = (RouteCause, u64)> {
+        let count = |cause| self.changes.get(&cause).copied().unwrap_or(0);
+        RouteCause::ALL
+            .into_iter()
+            .map(move |cause| (cause, count(cause)))
+    }
+
+    /// Failovers by cause, those without any too.
+    pub fn failovers(&self) -> impl Iterator<Item = (RouteCause, u64)> {
+        let causes = RouteCause::ALL.into_iter().filter(|cause| cause.is_failover());
+        causes.map(|cause| (cause, self.failovers.get(&cause).copied().unwrap_or(0)))
+    }
+
+    fn add(&mut self, took: Duration) {
+        let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let bucket = FAILOVER_BOUNDS_MS.iter().position(|bound| ms <= *bound);
+        self.seconds[bucket.unwrap_or(FAILOVER_BOUNDS_MS.len())] += 1;
+        self.sum += took;
     }
 }
 
-fn active(statuses: &[RouteStatus]) -> BTreeMap<IpNet, NodeId> {
-    let active = statuses.iter().filter(|s| s.state == RouteState::Active);
-    active.map(|s| (s.prefix, s.owner)).collect()
+/// Who was left and why, each once; only where somebody else carries the packets now.
+fn failed_over(changes: &[RouteChange]) -> BTreeSet<(RouteCause, NodeId)> {
+    let moved = changes.iter().filter(|change| change.cause.is_failover());
+    let left = |change: &RouteChange| {
+        let (from, to) = (change.from.clone()?, change.to.clone()?);
+        let gone = from.nodes().iter().find(|node| !to.nodes().contains(node))?;
+        Some((change.cause, *gone))
+    };
+    moved.filter_map(left).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use meshnode_crypto::SigningKey;
+    use meshnode_dataplane::{Cause, PathState, PeerHealth};
 
-    fn status(prefix: &str, owner: u8, state: RouteState) -> RouteStatus {
-        let owner = SigningKey::from_seed([owner; 32]).public_key();
-        RouteStatus {
+    use super::*;
+    use crate::desired::Target;
+
+    fn node(seed: u8) -> NodeId {
+        SigningKey::from_seed([seed; 32]).public_key()
+    }
+
+    fn change(prefix: &str, from: Option<u8>, to: Option<u8>, cause: RouteCause) -> RouteChange {
+        RouteChange {
             prefix: prefix.parse().unwrap(),
-            owner,
-            via: String::new(),
-            state,
-            reason: None,
+            from: from.map(|seed| Target::Node(node(seed))),
+            to: to.map(|seed| Target::Node(node(seed))),
+            cause,
         }
     }
 
+    fn count(counts: impl Iterator<Item = (RouteCause, u64)>, wanted: RouteCause) -> u64 {
+        counts.filter(|(cause, _)| *cause == wanted).map(|(_, n)| n).sum()
+    }
+
     #[test]
-    fn each_change_counts_once_under_its_reason() {
+    fn a_gateway_with_two_prefixes_fails_over_once_from_its_last_proof() {
+        let now = Instant::now();
+        let path = PeerHealth {
+            state: PathState::Suspect,
+            cause: Cause::Silent,
+            since: now,
+            proven: Some(now - Duration::from_millis(320)),
+            rtt: None,
+            loss: 0.0,
+        };
+        let paths = Paths::from([(*node(1).as_bytes(), path)]);
         let mut changes = RouteChanges::default();
-        let one = [
-            status("10.1.0.0/16", 1, RouteState::Active),
-            status("10.2.0.0/16", 1, RouteState::Active),
+        let moved = [
+            change("10.1.0.0/16", Some(1), Some(2), RouteCause::Health),
+            change("10.2.0.0/16", Some(1), Some(2), RouteCause::Health),
+            change("10.3.0.0/16", None, Some(2), RouteCause::Announced),
+            change("10.4.0.0/16", Some(3), None, RouteCause::Withdrawn),
         ];
-        let two = [
-            status("10.1.0.0/16", 2, RouteState::Active),
-            status("10.3.0.0/16", 1, RouteState::Rejected),
-        ];
-        changes.note(&[], &one);
-        changes.note(&one, &one);
-        changes.note(&one, &two);
+        changes.note(&moved, &paths, now);
+        assert_eq!(count(changes.by_cause(), RouteCause::Health), 2);
+        assert_eq!(count(changes.by_cause(), RouteCause::Withdrawn), 1);
+        assert_eq!(count(changes.failovers(), RouteCause::Health), 1);
         assert_eq!(
-            changes,
-            RouteChanges {
-                announced: 2,
-                withdrawn: 1,
-                owner: 1
-            }
+            count(changes.failovers(), RouteCause::Withdrawn),
+            0,
+            "nobody took over"
         );
+        assert_eq!(changes.seconds[3], 1, "at most 400 ms");
+        assert_eq!(changes.sum, Duration::from_millis(320));
     }
 }

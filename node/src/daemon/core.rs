@@ -1,12 +1,14 @@
 //! The core: one task that owns what this node wants, composes it with what it sees, and hands the
 //! result to the adapters. All changes go through here, one at a time.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use meshnode_crypto::{MeshId, Name, NodeId};
 use meshnode_dataplane::{Dataplane, DataplaneEvent};
 use meshnode_membership::api::{Announcement, MembershipEvent};
+use meshnode_membership::record::serving::PrefixOptions;
 use meshnode_membership::service::Membership;
 use meshnode_membership::view::View;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -15,14 +17,15 @@ use super::announce::{self, Announcing};
 use super::changes::RouteChanges;
 use super::composed::Composed;
 use super::journal::Journal;
+use super::kernel::KernelKeeper;
 use super::keys::RunKeys;
 use super::node::wall_now;
 use super::{endpoints, events};
-use crate::adapt::netlink::{Netlink, NetlinkError, Seen};
+use crate::adapt::netlink::{Netlink, Seen};
 use crate::api::refuse::Refuse;
 use crate::api::types::{CidrAnswer, CidrRequest, ClientConfig, GuardAnswer, ReloadAnswer};
-use crate::config::Settings;
-use crate::desired::{self, Desired, GuardMemory, KernelDesired, Local};
+use crate::config::{PrefixTable, Settings};
+use crate::desired::{self, Desired, GuardMemory, Local, Reach, Situation, choice};
 use crate::features::Features;
 use crate::history::{routes, sources};
 use crate::state::{Announced, StateDir};
@@ -64,10 +67,12 @@ pub struct Core {
     pub(super) netlink: Netlink,
     pub(super) features: Features,
     pub(super) memory: GuardMemory,
+    pub(super) choice: choice::Memory,
+    pub(super) reach: Reach,
     pub(super) changes: RouteChanges,
     pub(super) journal: Arc<Journal>,
     pub(super) epoch: u64,
-    pub(super) kernel: Option<KernelDesired>,
+    pub(super) kernel: Option<KernelKeeper>,
     pub(super) announcement: Option<Announcement>,
     pub(super) advice: Vec<String>,
     pub(super) mtu: u16,
@@ -87,6 +92,7 @@ impl Core {
     ) -> anyhow::Result<()> {
         let mut tick = tokio::time::interval(TICK);
         loop {
+            let due = due(self.choice.poll_timeout());
             tokio::select! {
                 changed = self.view.changed() => changed.map_err(|_| anyhow::anyhow!("membership stopped"))?,
                 changed = self.seen.changed() => {
@@ -96,9 +102,9 @@ impl Core {
                 Some(command) = commands.recv() => if !self.handle(command).await { continue },
                 event = dataplane.recv() => {
                     let event = event.ok_or_else(|| anyhow::anyhow!("the data plane stopped"))?;
-                    self.journal.note(sources::of_dataplane(&event, &self.named()));
-                    events::handle_dataplane(&event, &self.membership, &self.view.borrow())?;
-                    continue;
+                    if !self.handle_events(event, &mut dataplane)? {
+                        continue;
+                    }
                 }
                 event = membership.recv() => {
                     let known = event.as_ref().ok();
@@ -106,25 +112,53 @@ impl Core {
                     events::say(event, &self.view.borrow());
                     continue;
                 }
+                () = due => {}
                 _ = tick.tick() => {}
             }
             self.apply().await?;
         }
     }
 
-    /// Composes and makes it so. Data plane first: a revoked peer's tunnel must not wait for the kernel.
+    /// Takes what else waits in one go; true when a path changed, so that routes may.
+    fn handle_events(
+        &mut self,
+        first: DataplaneEvent,
+        more: &mut mpsc::Receiver<DataplaneEvent>,
+    ) -> anyhow::Result<bool> {
+        let (mut event, mut moved) = (Some(first), false);
+        while let Some(one) = event {
+            moved |= matches!(one, DataplaneEvent::PathChanged { .. });
+            self.journal.note(sources::of_dataplane(&one, &self.named()));
+            events::handle_dataplane(&one, &self.membership, &self.view.borrow())?;
+            event = more.try_recv().ok();
+        }
+        Ok(moved)
+    }
+
+    /// Composes and makes it so. Data plane first: a revoked peer's tunnel, or a dead gateway, must not wait for the
+    /// kernel.
     pub async fn apply(&mut self) -> anyhow::Result<()> {
         let view = Arc::clone(&self.view.borrow_and_update());
         let host = Arc::clone(&self.seen.borrow_and_update().host);
         let announcing = self.announcing(&view);
-        let now = wall_now();
+        let not_served = self
+            .reach
+            .note(announcing.prefixes.iter().map(|a| a.prefix), &host);
+        let (now, paths) = (wall_now(), self.dataplane.health());
         let local = Local {
             accept: self.settings.accept.clone(),
             prefixes: announcing.prefixes.iter().map(|a| a.prefix).collect(),
             host: (*host).clone(),
+            failing_checks: BTreeSet::new(),
             remembered: self.memory.prefixes(),
         };
-        let mut desired = desired::compose(&view, &local);
+        let situation = Situation {
+            view: &view,
+            local: &local,
+            paths: &paths,
+            now: Instant::now(),
+        };
+        let mut desired = desired::compose(&situation, &mut self.choice);
         for feature in self.features.each() {
             feature.on_view(&view, now);
             feature.desired(&mut desired);
@@ -140,38 +174,46 @@ impl Core {
             self.epoch,
         );
         self.dataplane.apply(table);
+        self.changes.note(&desired.changes, &paths, Instant::now());
         self.apply_kernel(&desired).await?;
         let endpoints = endpoints::endpoints(
             &self.settings.advertise,
             &self.dataplane.listen_addrs(),
             &host.addresses,
         );
-        self.announce(&announcing, &endpoints);
+        self.announce(&announcing, &endpoints, &not_served);
         self.publish(view, desired, announcing, endpoints);
         Ok(())
     }
 
-    /// At the start a failure is the end; later the adapter tries again by itself.
+    /// At the start it is waited for, and a failure is the end; later the adapter goes on by itself.
     async fn apply_kernel(&mut self, desired: &Desired) -> anyhow::Result<()> {
-        if self.kernel.as_ref() == Some(&desired.kernel) {
-            return Ok(());
+        match &self.kernel {
+            Some(keeper) => keeper.want(&desired.kernel),
+            None => {
+                let _refused = self.netlink.apply(desired.kernel.clone()).await?;
+                self.kernel = Some(KernelKeeper::start(self.netlink.clone(), desired.kernel.clone()));
+            }
         }
-        match self.netlink.apply(desired.kernel.clone()).await {
-            Ok(_refused) => {}
-            Err(NetlinkError::Stopped) => return Err(NetlinkError::Stopped.into()),
-            Err(error) if self.composed.is_none() => return Err(error.into()),
-            Err(error) => tracing::warn!(%error, "the kernel's routes are not as they should be yet"),
-        }
-        self.kernel = Some(desired.kernel.clone());
         Ok(())
     }
 
     fn announcing(&self, view: &View) -> Announcing {
         let granted = view.own.as_ref().map_or(&self.granted, |own| &own.grant_serve);
-        announce::announcing(&self.settings.cidrs, &self.stored.prefixes, granted)
+        announce::announcing(
+            &self.settings.cidrs,
+            &self.settings.prefixes,
+            &self.stored.prefixes,
+            granted,
+        )
     }
 
-    fn announce(&mut self, announcing: &Announcing, endpoints: &[std::net::SocketAddr]) {
+    fn announce(
+        &mut self,
+        announcing: &Announcing,
+        endpoints: &[std::net::SocketAddr],
+        not_served: &BTreeSet<ipnet::IpNet>,
+    ) {
         let announcement = Announcement {
             name: self.settings.name.clone(),
             endpoints: endpoints.to_vec(),
@@ -179,12 +221,17 @@ impl Core {
             lanes: self.keys.proofs.clone(),
             epoch: self.keys.epoch,
             capabilities: 0,
-            serving: Default::default(),
+            serving: announcing.serving(|prefix| self.options(prefix), not_served, false),
         };
         if self.announcement.as_ref() != Some(&announcement) {
             self.membership.announce(announcement.clone());
             self.announcement = Some(announcement);
         }
+    }
+
+    fn options(&self, prefix: &ipnet::IpNet) -> PrefixOptions {
+        let table = self.settings.prefix(prefix);
+        table.map_or_else(PrefixOptions::default, |table| table.options)
     }
 
     fn publish(
@@ -198,8 +245,8 @@ impl Core {
         let drains = before.as_ref().map(|c| sources::drains(&c.view, &view));
         self.journal.note(drains.into_iter().flatten());
         let before = before.as_ref().map_or(&[][..], |c| &c.routes);
-        self.changes.note(before, &desired.statuses);
-        self.journal.note(routes::changes(before, &desired.statuses));
+        self.journal
+            .note(routes::changes(before, &desired.statuses, Instant::now()));
         let composed = Arc::new(Composed {
             warnings: self.warnings(&desired, &announcing),
             view,
@@ -210,7 +257,7 @@ impl Core {
             endpoints,
             peers: desired.peers,
             clients: self.features.clients.entries().to_vec(),
-            changes: self.changes,
+            changes: self.changes.clone(),
             mtu: self.mtu,
         });
         match &self.composed {
@@ -236,6 +283,12 @@ impl Core {
                  `meshnode grant {} --cidr {prefix}`",
                 self.settings.name
             )
+        }));
+        let announced = |table: &&PrefixTable| announcing.prefixes.iter().any(|a| a.prefix == table.prefix);
+        let idle = self.settings.prefixes.iter().filter(|table| !announced(table));
+        warnings.extend(idle.map(|table| {
+            let (prefix, origin) = (table.prefix, &table.origin);
+            format!("{origin} says how {prefix} is served, but this node does not announce it: `cidr` is missing it")
         }));
         warnings.extend(
             self.state
@@ -284,14 +337,32 @@ impl Core {
     }
 
     /// Answers only after the change is in force.
-    async fn then_apply<T>(&mut self, reply: Reply<T>, change: impl FnOnce(&mut Core) -> Result<T, Refuse>) {
+    async fn then_apply<T: Send + 'static>(
+        &mut self,
+        reply: Reply<T>,
+        change: impl FnOnce(&mut Core) -> Result<T, Refuse>,
+    ) {
         let mut outcome = change(self);
         if outcome.is_ok()
             && let Err(error) = self.apply().await
         {
             outcome = Err(Refuse::failed(format!("{error:#}")));
         }
-        answer(reply, outcome);
+        let settled = self.kernel.as_ref().map(KernelKeeper::settled);
+        // Whoever asked waits for the kernel; the core does not.
+        tokio::spawn(async move {
+            if let Some(settled) = settled {
+                settled.await;
+            }
+            answer(reply, outcome);
+        });
+    }
+}
+
+async fn due(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
     }
 }
 

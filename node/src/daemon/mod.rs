@@ -14,6 +14,7 @@ mod endpoints;
 mod events;
 mod join;
 pub mod journal;
+mod kernel;
 mod keys;
 pub mod node;
 mod port;

@@ -24,6 +24,7 @@ impl Core {
         match request {
             CidrRequest::Add { prefix, priority } => {
                 self.check_cidr(prefix)?;
+                self.check_priority(prefix, *priority)?;
                 let priority = priority.unwrap_or(DEFAULT_PRIORITY);
                 announced.prefixes.retain(|a| a.prefix != *prefix);
                 announced.prefixes.push(Announcement {
@@ -75,6 +76,18 @@ impl Core {
         )))
     }
 
+    /// The file has the last word: what a command says against it would have no effect.
+    fn check_priority(&self, prefix: &IpNet, wanted: Option<u16>) -> Result<(), Refuse> {
+        let table = self.settings.prefix(prefix);
+        match (wanted, table.and_then(|table| table.priority.as_ref())) {
+            (Some(wanted), Some((priority, origin))) if wanted != *priority => Err(Refuse::conflict(
+                format!("the priority of {prefix} comes from {origin}: {priority}"),
+            )
+            .fix("change it there, then run `meshnode reload`")),
+            _ => Ok(()),
+        }
+    }
+
     fn check_removable(&self, prefix: &IpNet, stored: &[Announcement]) -> Result<(), Refuse> {
         if let Some(origin) = self.settings.cidr_origin(prefix) {
             return Err(Refuse::conflict(format!("{prefix} comes from {origin}"))
@@ -106,6 +119,7 @@ impl Core {
             (Key::Cidr, self.settings.cidrs != next.cidrs),
             (Key::Accept, self.settings.accept != next.accept),
         ];
+        let prefixes = self.settings.prefixes != next.prefixes;
         let old = &self.settings;
         next.state_dir.clone_from(&old.state_dir);
         next.socket.clone_from(&old.socket);
@@ -121,6 +135,7 @@ impl Core {
                 .iter()
                 .filter(|(_, changed)| *changed)
                 .map(|(key, _)| key.to_string())
+                .chain(prefixes.then(|| "prefix".to_owned()))
                 .collect(),
             restart_needed: restart_needed.iter().map(Key::to_string).collect(),
         })

@@ -26,7 +26,7 @@ use super::{StartMode, keys, watchdog};
 use crate::adapt::netlink::{Farewell, Interface, MARK, Netlink};
 use crate::adapt::sysctl;
 use crate::config::Settings;
-use crate::desired::{GuardMemory, Host};
+use crate::desired::{GuardMemory, Host, Reach, choice};
 use crate::features::{Features, clients::Clients};
 use crate::state::{StateDir, fresh_seed};
 use crate::supervise::{Health, Supervisor};
@@ -88,6 +88,8 @@ pub async fn start(settings: Settings, state: StateDir, mode: StartMode) -> anyh
             clients: clients(&state, &chain)?,
         },
         memory: GuardMemory::resume(guards, wall_now()),
+        choice: choice::Memory::default(),
+        reach: Reach::default(),
         view: membership.view(),
         seen: netlink.seen(),
         state,

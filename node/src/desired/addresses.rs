@@ -8,7 +8,7 @@ use meshnode_crypto::prefix::overlap;
 use meshnode_crypto::{mesh_address, mesh_prefix};
 use meshnode_membership::view::View;
 
-use super::routes::Choice;
+use super::choice::Choice;
 use super::{KernelDesired, KernelRoute, Local, MESH_METRIC};
 
 /// The kernel's part.

@@ -1,8 +1,10 @@
 //! Nodes and views for tests.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use meshnode_crypto::{MeshId, NodeId, SigningKey, UnixMillis, WgPublicKey, client_prefix_v6, mesh_address};
+use meshnode_dataplane::{Cause, PathState, PeerHealth};
 use meshnode_membership::record::AnnouncedPrefix;
 use meshnode_membership::view::{NodeView, View};
 
@@ -59,5 +61,17 @@ pub fn view(nodes: Vec<NodeView>) -> View {
         rejected: BTreeMap::new(),
         clock_skew: None,
         capacity: 1000,
+    }
+}
+
+/// A path that works, since `since`.
+pub fn up(since: Instant) -> PeerHealth {
+    PeerHealth {
+        state: PathState::Up,
+        cause: Cause::Answered,
+        since,
+        proven: Some(since),
+        rtt: None,
+        loss: 0.0,
     }
 }

@@ -46,6 +46,10 @@ pub struct Connected {
 pub struct Host {
     /// Subnets of the other interfaces.
     pub connected: Vec<Connected>,
+    /// What leads where: those subnets, and the host's own routes but for default ones.
+    pub ways: Vec<Connected>,
+    /// Interfaces that are up and have a carrier.
+    pub up: BTreeSet<String>,
     /// Global addresses of the other interfaces.
     pub addresses: Vec<IpAddr>,
     /// Destinations in the main table that are not ours.

@@ -1,16 +1,18 @@
-//! From the view of the mesh to what should be: kernel routes, guards, addresses, and the data
-//! plane's peers. Pure: the same view and host give the same desired state.
+//! From the view of the mesh and the health of its paths to what should be: kernel routes, guards, addresses, and the
+//! data plane's peers. Pure: the same inputs give the same desired state.
 //!
-//! [`compose`] decides for each announced prefix who serves it ([`routes`]), then derives what the
+//! [`compose`] decides for each announced prefix who serves it ([`choice`]), then derives what the
 //! kernel needs for that ([`addresses`]) and what the data plane needs ([`tunnels`]). Features add
-//! their own peers and routes afterwards. Health plays no part: it is measured, not announced.
+//! their own peers and routes afterwards. Health changes where the data plane sends; the kernel's routes all lead to
+//! the TUN and do not change with it.
 
 mod addresses;
+pub mod choice;
 #[cfg(test)]
 pub mod fixture;
 mod guards;
 mod kernel;
-mod routes;
+mod reach;
 #[cfg(test)]
 mod tests;
 mod tunnels;
@@ -19,14 +21,16 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use meshnode_crypto::NodeId;
 use meshnode_crypto::prefix::overlap;
 use meshnode_dataplane::RelayPolicy;
-use meshnode_dataplane::table::{Peer, PeerId};
+use meshnode_dataplane::table::{self, Peer, PeerId};
 use meshnode_membership::view::View;
 
+pub use choice::{Choice, Paths, RouteCause, RouteChange, RouteState, RouteStatus, Situation, Target};
 pub use guards::GuardMemory;
 pub use kernel::{Connected, Host, KernelDesired, KernelRoute, MESH_METRIC};
-pub use routes::{RouteState, RouteStatus};
+pub use reach::Reach;
 
 /// What this node itself brings to the composition.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,6 +42,8 @@ pub struct Local {
     pub prefixes: Vec<IpNet>,
     /// The host without us.
     pub host: Host,
+    /// Checks that this node made itself and that failed: the prefix, and through whom.
+    pub failing_checks: BTreeSet<(IpNet, NodeId)>,
     /// Guards to keep for prefixes that nobody announces at the moment.
     pub remembered: BTreeSet<IpNet>,
 }
@@ -55,8 +61,8 @@ pub struct Desired {
     pub link_mtu: u16,
     /// Tunnels.
     pub peers: Vec<Peer>,
-    /// Prefix to peer; the longest prefix decides.
-    pub routes: Vec<(IpNet, PeerId)>,
+    /// Who serves each prefix; the longest prefix decides.
+    pub routes: Vec<(IpNet, table::Target)>,
     /// Inner destinations that are this node's.
     pub local: Vec<IpNet>,
     /// Addresses whose QUIC is given its own queue.
@@ -67,13 +73,16 @@ pub struct Desired {
     pub relays: BTreeSet<PeerId>,
     /// Every announced prefix of every other node, sorted, with what became of it.
     pub statuses: Vec<RouteStatus>,
+    /// Routes that are not as they were.
+    pub changes: Vec<RouteChange>,
     /// What the user should know.
     pub warnings: Vec<String>,
 }
 
-/// Decides what should be, without features.
-pub fn compose(view: &View, local: &Local) -> Desired {
-    let choice = routes::choose(view, local);
+/// Decides what should be, without features. `memory` is what is kept from one call to the next.
+pub fn compose(situation: &Situation<'_>, memory: &mut choice::Memory) -> Desired {
+    let (view, local) = (situation.view, situation.local);
+    let choice = choice::choose(situation, memory);
     Desired {
         kernel: addresses::kernel(view, local, &choice),
         guarded: addresses::guarded(view, &choice),
@@ -87,10 +96,11 @@ pub fn compose(view: &View, local: &Local) -> Desired {
         relays: BTreeSet::new(),
         warnings: warnings(view, local, &choice),
         statuses: choice.statuses,
+        changes: choice.changes,
     }
 }
 
-fn warnings(view: &View, local: &Local, choice: &routes::Choice) -> Vec<String> {
+fn warnings(view: &View, local: &Local, choice: &Choice) -> Vec<String> {
     let mut warnings = Vec::new();
     if let Some(skew) = view.clock_skew {
         let (seconds, side) = (
@@ -113,6 +123,11 @@ fn warnings(view: &View, local: &Local, choice: &routes::Choice) -> Vec<String> 
                 .to_owned(),
         );
     }
+    warnings.extend(choice.checks_ignored.iter().map(|prefix| {
+        format!(
+            "no gateway of {prefix} passes its check: the check is ignored until one does; is its target down?"
+        )
+    }));
     warnings.extend(
         local
             .prefixes

@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Instant;
 
 use ipnet::IpNet;
 use meshnode_crypto::mesh_address;
+use meshnode_dataplane::PeerId;
 use meshnode_membership::record::AnnouncedPrefix;
 use meshnode_membership::view::View;
 use proptest::prelude::*;
 
-use super::fixture::{key, mesh, node, view};
+use super::fixture::{key, mesh, node, up, view};
 use super::*;
 
 fn net(text: &str) -> IpNet {
@@ -34,12 +36,26 @@ fn local(prefixes: &[&str], accept: &[&str]) -> Local {
             routes: nets(&["0.0.0.0/0", "10.1.0.0/24", "203.0.113.0/24", "10.50.0.0/16"])
                 .into_iter()
                 .collect(),
-            ra_interfaces: Vec::new(),
             link_mtu: Some(1500),
             ipv6: true,
+            ..Host::default()
         },
+        failing_checks: BTreeSet::new(),
         remembered: BTreeSet::new(),
     }
+}
+
+/// Every path works, and nothing was chosen before.
+fn compose(view: &View, local: &Local) -> Desired {
+    let now = Instant::now();
+    let paths = view.nodes.keys().map(|id| (*id.as_bytes(), up(now))).collect();
+    let situation = Situation {
+        view,
+        local,
+        paths: &paths,
+        now,
+    };
+    super::compose(&situation, &mut choice::Memory::default())
 }
 
 fn states(desired: &Desired) -> Vec<(String, String, RouteState)> {
@@ -50,13 +66,13 @@ fn states(desired: &Desired) -> Vec<(String, String, RouteState)> {
         .collect()
 }
 
-fn reason<'a>(desired: &'a Desired, prefix: &str) -> &'a str {
+fn reason(desired: &Desired, prefix: &str) -> String {
     desired
         .statuses
         .iter()
         .find(|s| s.prefix == net(prefix))
-        .and_then(|s| s.reason.as_deref())
-        .unwrap_or("")
+        .and_then(|s| s.reason.as_ref())
+        .map_or_else(String::new, |reason| reason.text(Instant::now()))
 }
 
 fn kernel_route<'a>(desired: &'a Desired, prefix: &str) -> Option<&'a KernelRoute> {
@@ -64,11 +80,15 @@ fn kernel_route<'a>(desired: &'a Desired, prefix: &str) -> Option<&'a KernelRout
 }
 
 fn target(desired: &Desired, prefix: &str) -> Option<PeerId> {
+    let peer = |target: &table::Target| match target {
+        table::Target::Peer(id) => *id,
+        other => panic!("{other:?}"),
+    };
     desired
         .routes
         .iter()
         .find(|(p, _)| *p == net(prefix))
-        .map(|(_, id)| *id)
+        .map(|(_, target)| peer(target))
 }
 
 #[test]
@@ -120,13 +140,8 @@ fn highest_priority_then_lowest_id_serves_a_shared_prefix() {
     let raised = compose(&view(raised.to_vec()), &local(&[], &[]));
     assert_eq!(target(&raised, "10.2.0.0/16"), Some(*key(high).as_bytes()));
     assert_eq!(raised.statuses[1].state, RouteState::Standby);
-    assert!(
-        raised.statuses[1]
-            .reason
-            .as_deref()
-            .unwrap()
-            .contains("higher priority 101")
-    );
+    let why = raised.statuses[1].reason.as_ref().unwrap().text(Instant::now());
+    assert!(why.contains("higher priority 101"), "{why}");
 }
 
 #[test]
@@ -305,7 +320,7 @@ proptest! {
         let desired = compose(&after, &here);
         for prefix in withdrawn {
             prop_assert!(desired.statuses.iter().all(|s| s.owner != gone.id || s.prefix != prefix));
-            prop_assert!(!desired.routes.contains(&(prefix, *gone.id.as_bytes())));
+            prop_assert!(!desired.routes.contains(&(prefix, (*gone.id.as_bytes()).into())));
             let peer = desired.peers.iter().find(|p| p.id == *gone.id.as_bytes()).unwrap();
             prop_assert!(!peer.sources.contains(&prefix));
         }

@@ -5,11 +5,11 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use meshnode_crypto::mesh_address;
-use meshnode_dataplane::table::{Peer, PeerId, PeerKind};
+use meshnode_dataplane::table::{self, Peer, PeerKind};
 use meshnode_membership::view::{NodeView, View};
 
 use super::Local;
-use super::routes::Choice;
+use super::choice::{Choice, Target};
 
 /// One tunnel for each other node.
 pub fn peers(view: &View, choice: &Choice) -> Vec<Peer> {
@@ -49,19 +49,33 @@ fn sources(node: &NodeView, choice: &Choice) -> Vec<IpNet> {
     announced.chain(pool).chain(mesh).collect()
 }
 
-/// Prefix to peer.
-pub fn routes(view: &View, choice: &Choice) -> Vec<(IpNet, PeerId)> {
-    let mut routes: Vec<(IpNet, PeerId)> = choice
+/// Who serves each prefix. One whose packets go where those of a wider prefix go is left out: that one is found.
+pub fn routes(view: &View, choice: &Choice) -> Vec<(IpNet, table::Target)> {
+    let announced = choice
         .active
         .iter()
-        .chain(&choice.pools)
-        .map(|(p, node)| (*p, *node.as_bytes()))
-        .collect();
-    for node in view.nodes.values() {
-        routes.push((IpNet::from(IpAddr::V6(node.mesh_address)), *node.id.as_bytes()));
-        routes.push((IpNet::V6(node.client_prefix_v6), *node.id.as_bytes()));
-    }
-    routes
+        .filter_map(|(p, t)| Some((*p, served_by(t)?)));
+    let pools = choice
+        .pools
+        .iter()
+        .map(|(p, node)| (*p, (*node.as_bytes()).into()));
+    let own = view.nodes.values().flat_map(|node| {
+        let target = table::Target::Peer(*node.id.as_bytes());
+        [
+            (IpNet::from(IpAddr::V6(node.mesh_address)), target.clone()),
+            (IpNet::V6(node.client_prefix_v6), target),
+        ]
+    });
+    announced.chain(pools).chain(own).collect()
+}
+
+fn served_by(target: &Target) -> Option<table::Target> {
+    Some(match target {
+        Target::Node(node) => table::Target::Peer(*node.as_bytes()),
+        Target::Balanced(nodes) => table::Target::Balanced(nodes.iter().map(|n| *n.as_bytes()).collect()),
+        Target::Dropped => table::Target::Drop,
+        Target::LessSpecific(_) => return None,
+    })
 }
 
 /// Inner destinations of this node.

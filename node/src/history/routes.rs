@@ -1,6 +1,7 @@
 //! What one composition changed against the one before.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use ipnet::IpNet;
 use meshnode_crypto::NodeId;
@@ -22,14 +23,14 @@ struct Move {
 }
 
 /// One event for each prefix whose serving node changed, sorted; many alike are one.
-pub fn changes(before: &[RouteStatus], after: &[RouteStatus]) -> Vec<Happening> {
+pub fn changes(before: &[RouteStatus], after: &[RouteStatus], now: Instant) -> Vec<Happening> {
     let (old, new) = (active(before), active(after));
     let mut moves: BTreeMap<Move, Vec<IpNet>> = BTreeMap::new();
     let prefixes = old.keys().chain(new.keys().filter(|p| !old.contains_key(*p)));
     for prefix in prefixes {
         let (from, to) = (old.get(prefix).copied(), new.get(prefix).copied());
         if from.map(|r| r.owner) != to.map(|r| r.owner) {
-            let moved = moved(*prefix, from, to, after);
+            let moved = moved(*prefix, from, to, after, now);
             moves.entry(moved).or_default().push(*prefix);
         }
     }
@@ -44,10 +45,16 @@ fn active(statuses: &[RouteStatus]) -> BTreeMap<IpNet, &RouteStatus> {
     active.map(|s| (s.prefix, s)).collect()
 }
 
-fn moved(prefix: IpNet, from: Option<&RouteStatus>, to: Option<&RouteStatus>, after: &[RouteStatus]) -> Move {
+fn moved(
+    prefix: IpNet,
+    from: Option<&RouteStatus>,
+    to: Option<&RouteStatus>,
+    after: &[RouteStatus],
+    now: Instant,
+) -> Move {
     let (cause, text) = match (from, to) {
         (None, Some(to)) => ("announced", format!("{} serves it", to.via)),
-        (Some(from), _) => why_lost(from, status_of(prefix, from.owner, after)),
+        (Some(from), _) => why_lost(from, status_of(prefix, from.owner, after), now),
         (None, None) => ("announced", String::new()),
     };
     let name = |status: Option<&RouteStatus>| status.map(|s| s.via.clone());
@@ -60,15 +67,16 @@ fn moved(prefix: IpNet, from: Option<&RouteStatus>, to: Option<&RouteStatus>, af
 }
 
 /// What became of the node that served the prefix, says why it does no longer.
-fn why_lost(from: &RouteStatus, now: Option<&RouteStatus>) -> (&'static str, String) {
-    match now {
+fn why_lost(from: &RouteStatus, status: Option<&RouteStatus>, now: Instant) -> (&'static str, String) {
+    match status {
         None => ("withdrawn", format!("{} announces it no more", from.via)),
-        Some(now) => {
-            let cause = match now.state {
+        Some(status) => {
+            let cause = match status.state {
                 RouteState::Rejected => "rejected",
                 _ => "preferred",
             };
-            (cause, now.reason.clone().unwrap_or_default())
+            let reason = status.reason.as_ref().map(|reason| reason.text(now));
+            (cause, reason.unwrap_or_default())
         }
     }
 }

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::routes::changes;
 use super::*;
+use crate::desired::choice::Why;
 use crate::desired::fixture::{key, node, view};
 use crate::desired::{RouteState, RouteStatus};
 
@@ -94,13 +95,13 @@ fn status(prefix: &str, owner: u8, state: RouteState, reason: Option<&str>) -> R
         owner: key(owner),
         via: format!("n{owner}"),
         state,
-        reason: reason.map(str::to_owned),
+        reason: reason.map(|text| Why::NotAccepted(text.to_owned()).into()),
     }
 }
 
 /// From, to, cause, text of the change of 10.1.0.0/16.
 fn change(before: &[RouteStatus], after: &[RouteStatus]) -> (Option<String>, Option<String>, String, String) {
-    let found = changes(before, after);
+    let found = changes(before, after, std::time::Instant::now());
     let [one] = found.as_slice() else {
         panic!("{found:?}")
     };
@@ -162,8 +163,8 @@ fn what_did_not_change_is_no_event() {
         status("10.1.0.0/16", 1, RouteState::Active, None),
         status("10.1.0.0/16", 2, RouteState::Standby, None),
     ];
-    assert!(changes(&routes, &routes).is_empty());
-    assert!(changes(&routes[1..], &[]).is_empty());
+    assert!(changes(&routes, &routes, std::time::Instant::now()).is_empty());
+    assert!(changes(&routes[1..], &[], std::time::Instant::now()).is_empty());
 }
 
 #[test]
@@ -172,14 +173,14 @@ fn a_node_with_hundreds_of_prefixes_is_one_event() {
         .map(|i| status(&format!("10.1.{i}.0/24"), 1, RouteState::Active, None))
         .collect();
     let mut after = vec![status("10.9.0.0/16", 2, RouteState::Active, None)];
-    let found = changes(&many, &after);
+    let found = changes(&many, &after, std::time::Instant::now());
     assert_eq!(found.len(), 2);
     assert_eq!(
         found[1].text,
         "200 prefixes from 10.1.0.0/24 to 10.1.199.0/24: n1 announces it no more"
     );
     after.extend(many[..5].iter().cloned());
-    assert_eq!(changes(&after, &[]).len(), 6);
+    assert_eq!(changes(&after, &[], std::time::Instant::now()).len(), 6);
 }
 
 #[test]

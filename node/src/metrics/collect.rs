@@ -9,6 +9,7 @@ use prometheus::proto::MetricFamily;
 
 use super::family::Family;
 use super::process::Process;
+use crate::daemon::changes::FAILOVER_BOUNDS_MS;
 use crate::daemon::composed::Composed;
 use crate::desired::RouteState;
 
@@ -55,8 +56,15 @@ fn node(input: &Input<'_>) -> Vec<Family> {
         routes.add(&[("state", state.as_str())], count as f64);
     }
     let mut changes = Family::counter("meshnode_route_changes_total", "Route changes by reason.");
-    for (reason, count) in input.composed.changes.by_reason() {
-        changes.add(&[("reason", reason)], count as f64);
+    for (cause, count) in input.composed.changes.by_cause() {
+        changes.add(&[("reason", cause.as_str())], count as f64);
+    }
+    let mut failovers = Family::counter(
+        "meshnode_failovers_total",
+        "Gateways whose packets another took over, by cause.",
+    );
+    for (cause, count) in input.composed.changes.failovers() {
+        failovers.add(&[("cause", cause.as_str())], count as f64);
     }
     let mut dropped = Family::counter("meshnode_dropped_packets_total", "Packets dropped, by reason.");
     for reason in DropReason::ALL {
@@ -90,6 +98,8 @@ fn node(input: &Input<'_>) -> Vec<Family> {
         members(input),
         routes,
         changes,
+        failovers,
+        failover_times(input),
         dropped,
         active,
         refused,
@@ -97,6 +107,19 @@ fn node(input: &Input<'_>) -> Vec<Family> {
         refusals,
         grant(input),
     ]
+}
+
+fn failover_times(input: &Input<'_>) -> Family {
+    let (changes, bounds) = (
+        &input.composed.changes,
+        FAILOVER_BOUNDS_MS.map(|ms| ms as f64 / 1e3),
+    );
+    let mut times = Family::histogram(
+        "meshnode_failover_seconds",
+        "From the last proof that a gateway's path worked to packets going elsewhere.",
+    );
+    times.add_histogram(&[], &bounds, &changes.seconds, changes.sum.as_secs_f64());
+    times
 }
 
 /// Name, help, and the figure of one lane.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use meshnode_crypto::UnixMillis;
 use meshnode_dataplane::stats::LaneStats;
@@ -16,7 +16,9 @@ use crate::config::settings::Layer;
 use crate::config::{Overrides, Settings};
 use crate::daemon::changes::RouteChanges;
 use crate::daemon::composed::Composed;
+use crate::desired::choice::Memory;
 use crate::desired::fixture::{node, view};
+use crate::desired::{Local, Paths, Situation};
 
 fn settings() -> Settings {
     let overrides = Overrides {
@@ -33,7 +35,15 @@ fn scrape(peers: &[u8], stats: &Stats) -> String {
         .map(|seed| node(*seed, &[("10.2.0.0/16", 100)]))
         .collect();
     let view = view(nodes);
-    let desired = crate::desired::compose(&view, &crate::desired::Local::default());
+    let situation = Situation {
+        view: &view,
+        local: &Local::default(),
+        paths: &Paths::default(),
+        now: Instant::now(),
+    };
+    let desired = crate::desired::compose(&situation, &mut Memory::default());
+    let mut changes = RouteChanges::default();
+    changes.note(&desired.changes, situation.paths, situation.now);
     let composed = Composed {
         view: Arc::new(view),
         settings: Arc::new(settings()),
@@ -44,10 +54,7 @@ fn scrape(peers: &[u8], stats: &Stats) -> String {
         peers: desired.peers,
         clients: Vec::new(),
         warnings: Vec::new(),
-        changes: RouteChanges {
-            announced: 3,
-            ..RouteChanges::default()
-        },
+        changes,
         mtu: 1420,
     };
     let membership = MembershipStats {
@@ -113,7 +120,9 @@ fn every_name_of_the_design_is_there() {
         "meshnode_lane_transmit_bytes_total{lane=\"1\"} 5",
         "meshnode_lane_handed_off_packets_total{lane=\"1\"} 3",
         "meshnode_routes{state=\"active\"} 1",
-        "meshnode_route_changes_total{reason=\"announced\"} 3",
+        "meshnode_route_changes_total{reason=\"announced\"} 1",
+        "meshnode_failovers_total{cause=\"health\"} 0",
+        "meshnode_failover_seconds_count 0",
         "meshnode_gossip_digest_bytes 53",
         "meshnode_grant_expiry_seconds 5",
         "process_start_time_seconds 7",

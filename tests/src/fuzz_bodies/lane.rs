@@ -199,7 +199,7 @@ fn table() -> Arc<CompiledTable> {
         let routes = neighbour
             .sources
             .iter()
-            .map(|prefix| (*prefix, neighbour.id))
+            .map(|prefix| (*prefix, neighbour.id.into()))
             .collect();
         let key = LaneSecret {
             private: [1; 32].into(),

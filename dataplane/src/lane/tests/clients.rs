@@ -30,7 +30,7 @@ fn gateway() -> Table {
     table.peers.push(phone_peer());
     table
         .routes
-        .push(("100.96.0.2/32".parse().unwrap(), secret(PHONE_KEY).public));
+        .push(("100.96.0.2/32".parse().unwrap(), secret(PHONE_KEY).public.into()));
     table.keys.client = Some(secret(CLIENT_KEY));
     table
 }
@@ -46,7 +46,7 @@ fn phone(server_key: [u8; 32]) -> Table {
     Table {
         local: vec!["100.96.0.2/32".parse().unwrap()],
         peers: vec![node],
-        routes: vec![("10.0.0.0/8".parse().unwrap(), id(0))],
+        routes: vec![("10.0.0.0/8".parse().unwrap(), id(0).into())],
         keys: Keys {
             lanes: vec![secret(PHONE_KEY)],
             ..Keys::default()
@@ -60,7 +60,7 @@ fn net() -> Net {
     net.apply(0, gateway());
     let mut one = table(1, 2);
     one.peers[0].sources.push("100.96.0.0/24".parse().unwrap());
-    one.routes.push(("100.96.0.0/24".parse().unwrap(), id(0)));
+    one.routes.push(("100.96.0.0/24".parse().unwrap(), id(0).into()));
     net.apply(1, one);
     net.apply(PHONE, phone(secret(CLIENT_KEY).public));
     net.run(1500 * MS);

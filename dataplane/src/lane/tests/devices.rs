@@ -29,7 +29,7 @@ fn device(me: usize) -> Table {
     Table {
         epoch: 1,
         forwarding: Forwarding::Device,
-        routes: vec![(format!("10.{}.0.0/16", 1 - me).parse().unwrap(), peer.id)],
+        routes: vec![(format!("10.{}.0.0/16", 1 - me).parse().unwrap(), peer.id.into())],
         peers: vec![peer],
         keys: Keys {
             client: Some(device_key(me)),
@@ -67,7 +67,7 @@ fn a_packet_for_anybody_goes_to_the_host_if_its_source_is_the_peers() {
     net.run(100 * MS);
     net.delivered(1);
     let mut everything = device(0);
-    everything.routes = vec![("0.0.0.0/0".parse().unwrap(), other(0).id)];
+    everything.routes = vec![("0.0.0.0/0".parse().unwrap(), other(0).id.into())];
     net.apply(0, everything);
     net.outbound(0, &packet("10.0.0.1", "8.8.8.8", b"x"));
     net.outbound(0, &packet("10.7.0.1", "8.8.8.8", b"x"));

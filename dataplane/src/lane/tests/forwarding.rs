@@ -7,8 +7,8 @@ use crate::drop::DropReason;
 fn from_peer(net: &mut Net, packet: &[u8]) {
     let mut lying = table(1, 2);
     lying.routes = vec![
-        ("0.0.0.0/0".parse().unwrap(), id(0)),
-        ("::/0".parse().unwrap(), id(0)),
+        ("0.0.0.0/0".parse().unwrap(), id(0).into()),
+        ("::/0".parse().unwrap(), id(0).into()),
     ];
     net.apply(1, lying);
     net.outbound(1, packet);
@@ -65,7 +65,7 @@ fn a_destination_that_is_not_ours_is_refused() {
 fn a_packet_from_a_peer_never_goes_back_into_the_mesh() {
     let mut net: Net = Net::up(3);
     let mut lying = table(1, 3);
-    lying.routes = vec![("10.0.0.0/8".parse().unwrap(), id(0))];
+    lying.routes = vec![("10.0.0.0/8".parse().unwrap(), id(0).into())];
     net.apply(1, lying);
     net.captured();
     net.outbound(1, &packet("10.1.0.9", "10.2.0.1", &[9; 600]));

@@ -131,7 +131,12 @@ pub(super) fn table(me: usize, nodes: usize) -> Table {
         peers: others.clone().map(|n| node_peer(n, 0)).collect(),
         routes: others
             .clone()
-            .flat_map(|n| node_peer(n, 0).sources.into_iter().map(move |p| (p, id(n))))
+            .flat_map(|n| {
+                node_peer(n, 0)
+                    .sources
+                    .into_iter()
+                    .map(move |p| (p, id(n).into()))
+            })
             .collect(),
         keys: Keys {
             lanes: vec![lane_key(me, 0)],

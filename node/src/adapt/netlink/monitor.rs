@@ -8,7 +8,7 @@ use rtnetlink::MulticastGroup;
 use rtnetlink::packet_core::NetlinkPayload;
 use tokio::sync::Notify;
 
-use super::snapshot::matters;
+use super::snapshot::{is_loss, matters};
 
 const GROUPS: [MulticastGroup; 7] = [
     MulticastGroup::Link,
@@ -21,25 +21,34 @@ const GROUPS: [MulticastGroup; 7] = [
 ];
 const REOPEN: Duration = Duration::from_secs(1);
 
-/// Notifies `changed` after every change that may concern us, for ever. What was missed while the
+/// Whom to wake.
+#[derive(Debug, Clone, Default)]
+pub struct Wake {
+    /// After every change that may concern us.
+    pub changed: Arc<Notify>,
+    /// Then also when a link is lost: the rest of the burst is not waited for.
+    pub lost: Arc<Notify>,
+}
+
+/// Wakes after every change that may concern us, for ever. What was missed while the
 /// socket was lost or full is covered by one more notification.
-pub async fn listen(changed: Arc<Notify>) {
+pub async fn listen(wake: Wake) {
     loop {
         match rtnetlink::new_multicast_connection(&GROUPS) {
             Ok((connection, _handle, messages)) => {
                 let driver = tokio::spawn(connection);
-                forward(messages, &changed).await;
+                forward(messages, &wake).await;
                 driver.abort();
                 tracing::warn!("netlink notifications ended: opening them again");
             }
             Err(error) => tracing::warn!(%error, "cannot listen to netlink notifications"),
         }
         tokio::time::sleep(REOPEN).await;
-        changed.notify_one();
+        wake.changed.notify_one();
     }
 }
 
-async fn forward<M>(mut messages: M, changed: &Notify)
+async fn forward<M>(mut messages: M, wake: &Wake)
 where
     M: futures_util::Stream<
             Item = (
@@ -49,13 +58,18 @@ where
         > + Unpin,
 {
     while let Some((message, _)) = messages.next().await {
-        let wake = match &message.payload {
-            NetlinkPayload::InnerMessage(inner) => matters(inner),
+        let concerns_us = match &message.payload {
+            NetlinkPayload::InnerMessage(inner) => {
+                if is_loss(inner) {
+                    wake.lost.notify_one();
+                }
+                matters(inner)
+            }
             // Overrun: something was lost.
             _ => true,
         };
-        if wake {
-            changed.notify_one();
+        if concerns_us {
+            wake.changed.notify_one();
         }
     }
 }

@@ -25,6 +25,8 @@ pub struct Link {
     pub up: bool,
     pub mtu: u32,
     pub loopback: bool,
+    /// Set up, and its driver has a carrier.
+    pub works: bool,
 }
 
 /// One address of an interface.
@@ -88,6 +90,11 @@ impl Snapshot {
             }
         }
         host.routes = self.host_prefixes(own);
+        host.up = self.working(own);
+        host.ways = self.ways(own);
+        host.ways.extend(host.connected.iter().cloned());
+        host.ways.sort();
+        host.ways.dedup();
         host.ra_interfaces = self.ra_interfaces();
         host.addresses.sort();
         host.addresses.dedup();
@@ -101,6 +108,32 @@ impl Snapshot {
         foreign
             .filter(|r| own.is_none() || r.oif != own)
             .map(|r| r.prefix)
+            .collect()
+    }
+
+    fn working(&self, own: Option<u32>) -> BTreeSet<String> {
+        let others = self.links.iter().filter(|(index, _)| Some(**index) != own);
+        others
+            .filter(|(_, l)| l.works)
+            .map(|(_, l)| l.name.clone())
+            .collect()
+    }
+
+    fn ways(&self, own: Option<u32>) -> Vec<Connected> {
+        let foreign = self
+            .routes
+            .iter()
+            .filter(|r| r.in_main() && !r.is_ours() && r.oif != own);
+        let way = |r: &SeenRoute| {
+            let interface = self.links.get(&r.oif?)?.name.clone();
+            Some(Connected {
+                prefix: r.prefix,
+                interface,
+            })
+        };
+        foreign
+            .filter(|r| r.prefix.prefix_len() > 0)
+            .filter_map(way)
             .collect()
     }
 
@@ -136,6 +169,7 @@ fn link(message: &LinkMessage) -> Link {
         up: message.header.flags.contains(LinkFlags::Up),
         mtu: 0,
         loopback: message.header.flags.contains(LinkFlags::Loopback),
+        works: message.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
     };
     for attribute in &message.attributes {
         match attribute {
@@ -209,6 +243,16 @@ pub fn matters(message: &RouteNetlinkMessage) -> bool {
         | M::DelAddress(_)
         | M::NewLink(_)
         | M::DelLink(_) => true,
+        _ => false,
+    }
+}
+
+/// True when an interface has gone or does not carry any more.
+pub fn is_loss(message: &RouteNetlinkMessage) -> bool {
+    use RouteNetlinkMessage as M;
+    match message {
+        M::DelLink(_) => true,
+        M::NewLink(message) => !link(message).works,
         _ => false,
     }
 }

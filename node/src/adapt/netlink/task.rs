@@ -7,15 +7,16 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use rtnetlink::Handle;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::kernel::{self, Refused};
 use super::message::MARKED_TABLE;
+use super::monitor::{self, Wake};
 use super::pace::Pace;
 use super::plan::{self, Interface, Owned, Step, Wanted};
 use super::snapshot::Snapshot;
-use super::{Counters, Farewell, Ledger, NetlinkError, Seen, monitor};
+use super::{Counters, Farewell, Ledger, NetlinkError, Seen};
 use crate::desired::KernelDesired;
 
 type Reply<T> = oneshot::Sender<Result<T, NetlinkError>>;
@@ -36,6 +37,9 @@ pub enum Command {
     },
 }
 
+/// What goes with a lost link, its routes and addresses, is told within this time.
+const LOSS: Duration = Duration::from_millis(2);
+
 /// Passes after which something is still to do are repeated this much later.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -43,7 +47,7 @@ pub struct Task {
     handle: Handle,
     driver: JoinHandle<()>,
     listener: JoinHandle<()>,
-    changed: Arc<Notify>,
+    wake: Wake,
     ledger: Arc<dyn Ledger>,
     counters: Arc<Counters>,
     seen: watch::Sender<Seen>,
@@ -63,15 +67,15 @@ impl Task {
     ) -> Result<(Task, watch::Receiver<Seen>), NetlinkError> {
         let (connection, handle, _) = rtnetlink::new_connection()?;
         let driver = tokio::spawn(connection);
-        let changed = Arc::new(Notify::new());
-        let listener = tokio::spawn(monitor::listen(Arc::clone(&changed)));
+        let wake = Wake::default();
+        let listener = tokio::spawn(monitor::listen(wake.clone()));
         let (seen, follow) = watch::channel(Seen::default());
         let owned = ledger.owned();
         let task = Task {
             handle,
             driver,
             listener,
-            changed,
+            wake,
             ledger,
             counters,
             seen,
@@ -106,8 +110,8 @@ impl Task {
                     Some(command) => retry = self.handle_command(command).await,
                     None => break,
                 },
-                () = self.changed.notified() => {
-                    tokio::time::sleep(self.pace.delay()).await;
+                () = self.wake.changed.notified() => {
+                    self.pause().await;
                     retry = self.repair().await;
                 }
                 () = again => retry = self.repair().await,
@@ -115,6 +119,14 @@ impl Task {
         }
         self.listener.abort();
         self.driver.abort();
+    }
+
+    /// Lets a burst of changes end; a lost link is told at once.
+    async fn pause(&self) {
+        tokio::select! {
+            () = tokio::time::sleep(self.pace.delay()) => {}
+            () = self.wake.lost.notified() => tokio::time::sleep(LOSS).await,
+        }
     }
 
     /// Returns when to try again, if it did not work out.
@@ -182,6 +194,7 @@ impl Task {
             previous: &self.addresses,
             ipv6,
         };
+        self.publish_host(&snapshot, ipv6);
         let pins: BTreeSet<IpNet> = plan::wanted_pins(&snapshot, &wanted).into_keys().collect();
         let steps = plan::plan(&snapshot, &wanted);
         self.remember_more(&desired, &pins);
@@ -223,6 +236,16 @@ impl Task {
             tracing::warn!(%error, "cannot write down which kernel routes are ours; going on from memory");
         }
         self.owned = owned;
+    }
+
+    /// What the host is like is told before anything is repaired: others may have to move their traffic.
+    fn publish_host(&self, snapshot: &Snapshot, ipv6: bool) {
+        let host = Arc::new(snapshot.host(self.interface.as_ref().map(|i| i.index), ipv6));
+        self.seen.send_if_modified(|last| {
+            let news = last.host != host;
+            last.host = host;
+            news
+        });
     }
 
     fn publish(&self, snapshot: &Snapshot, ipv6: bool, refused: &[Refused]) {
