@@ -246,12 +246,11 @@ impl OwnRecord {
             } != published.body
     }
 
-    /// Whether traffic that goes wrong waits for this change.
+    /// Whether somebody, or traffic that goes wrong, waits for this change.
     fn is_urgent(&self) -> bool {
-        let body = self.body();
-        self.published.as_ref().is_some_and(|published| {
-            (&published.body.prefixes, &published.body.tags) != (&body.prefixes, &body.tags)
-        })
+        let moving = |body: &RecordBody| (body.departed, body.prefixes.clone(), body.tags.clone());
+        let differs = |published: &VerifiedRecord| moving(&published.body) != moving(&self.body());
+        self.again || self.published.as_ref().is_some_and(differs)
     }
 
     // Sequence and time are the publisher's.

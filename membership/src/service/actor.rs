@@ -168,6 +168,10 @@ impl Actor {
             Some(Command::Revoke(target, descendants, answer)) => {
                 drop(answer.send(self.revoke(target, descendants).await));
             }
+            Some(Command::Tell(announcement, answer)) => {
+                self.announced(Some(*announcement));
+                self.say_goodbye(answer);
+            }
             Some(Command::Withdraw(answer)) => {
                 self.own.withdraw();
                 self.say_goodbye(answer);

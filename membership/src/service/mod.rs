@@ -48,6 +48,7 @@ enum Command {
     Invite(InviteRequest, oneshot::Sender<Result<Token, InviteError>>),
     Grant(GrantRequest, oneshot::Sender<Result<GrantOutcome, GrantFailure>>),
     Revoke(RevocationTarget, bool, oneshot::Sender<Result<(), RevokeError>>),
+    Tell(Box<Announcement>, oneshot::Sender<()>),
     Withdraw(oneshot::Sender<()>),
     Depart(oneshot::Sender<()>),
     Shutdown,
@@ -98,6 +99,13 @@ impl Membership {
             *current = Some(announcement);
             changed
         });
+    }
+
+    /// Like [`Membership::announce`]; resolves when all connected members know, or cannot be told.
+    pub async fn tell(&self, announcement: Announcement) {
+        self.announcement.send_replace(Some(announcement.clone()));
+        self.ask(|answer| Command::Tell(Box::new(announcement), answer))
+            .await;
     }
 
     /// The data plane proved that `node` answers at `endpoint`: dial there first.

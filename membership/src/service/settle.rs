@@ -199,8 +199,11 @@ impl Actor {
     fn deliver_goodbye(&mut self, message: Message) {
         let waiting = std::mem::take(&mut self.goodbyes);
         let carrier = &self.out.carrier;
-        let deliveries: Vec<_> = carrier
-            .connected()
+        let connected = carrier.connected();
+        for node in self.audience().iter().filter(|node| !connected.contains(node)) {
+            carrier.send(*node, message.clone());
+        }
+        let deliveries: Vec<_> = connected
             .into_iter()
             .map(|node| carrier.deliver(node, message.clone()))
             .collect();

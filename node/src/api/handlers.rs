@@ -14,11 +14,13 @@ use meshnode_membership::api as mesh;
 use super::refuse::Refuse;
 use super::status;
 use super::types::{
-    CidrAnswer, CidrRequest, ClientAddRequest, ClientConfig, ClientRemoved, Clients, Events, EventsQuery,
-    GrantAnswer, GrantRequest, GuardAnswer, InviteAnswer, InviteRequest, LeaveAnswer, Peers, PingAnswer,
-    PingRequest, ReloadAnswer, RevokeAnswer, RevokeRequest, RevokeTarget, Routes, Status,
+    CidrAnswer, CidrRequest, ClientAddRequest, ClientConfig, ClientRemoved, Clients, DrainAnswer,
+    DrainRequest, Events, EventsQuery, GrantAnswer, GrantRequest, GuardAnswer, InviteAnswer, InviteRequest,
+    LeaveAnswer, Peers, PingAnswer, PingRequest, ReloadAnswer, RevokeAnswer, RevokeRequest, RevokeTarget,
+    Routes, Status,
 };
 use crate::daemon::core::Command;
+use crate::daemon::leaving::{self, Moved};
 use crate::daemon::node::{Node, wall_now};
 
 type Answer<T> = Result<Json<T>, Refuse>;
@@ -47,6 +49,7 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/v1/revoke", post(revoke))
         .route("/v1/cidr", post(cidr))
         .route("/v1/reload", post(reload))
+        .route("/v1/drain", post(drain))
         .route("/v1/leave", post(leave))
         .route("/v1/ping", post(ping))
         .route("/v1/guard/clear", post(clear_guards))
@@ -208,12 +211,29 @@ async fn revoke(State(node): Shared, Json(request): Json<RevokeRequest>) -> Answ
     }))
 }
 
+async fn drain(State(node): Shared, Json(request): Json<DrainRequest>) -> Answer<DrainAnswer> {
+    let told = connected(&node);
+    let changed = node.ask(|reply| Command::Drain(request.drained, reply)).await?;
+    let quiet = match changed && request.drained {
+        false => None,
+        true => match leaving::wait(&node).await {
+            Moved::NoOtherWay => None,
+            moved => Some(moved == Moved::Quiet),
+        },
+    };
+    Ok(Json(DrainAnswer { changed, told, quiet }))
+}
+
+/// How many members can be told something at once.
+fn connected(node: &Node) -> u32 {
+    let connections = node.membership.stats().quic_connections;
+    let members = node.now_composed().view.nodes.len();
+    u32::try_from(connections.min(members)).unwrap_or(u32::MAX)
+}
+
 async fn leave(State(node): Shared) -> Answer<LeaveAnswer> {
-    let told = node
-        .membership
-        .stats()
-        .quic_connections
-        .min(node.now_composed().view.nodes.len());
+    let told = connected(&node);
+    leaving::move_away(&node).await;
     if tokio::time::timeout(TELL, node.membership.depart())
         .await
         .is_err()
@@ -223,10 +243,7 @@ async fn leave(State(node): Shared) -> Answer<LeaveAnswer> {
     let kept = node.state.authority().map_err(Refuse::failed)?;
     let kept = kept.map(|_| node.state.path().join("authority.key").display().to_string());
     node.leave.send(()).await.map_err(|_| Refuse::stopping())?;
-    Ok(Json(LeaveAnswer {
-        told: u32::try_from(told).unwrap_or(u32::MAX),
-        kept,
-    }))
+    Ok(Json(LeaveAnswer { told, kept }))
 }
 
 async fn ping(State(node): Shared, Json(request): Json<PingRequest>) -> Answer<PingAnswer> {

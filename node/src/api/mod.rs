@@ -12,6 +12,7 @@
 //! | `POST /v1/revoke` [`types::RevokeRequest`] | [`types::RevokeAnswer`] |
 //! | `POST /v1/cidr` [`types::CidrRequest`] | [`types::CidrAnswer`] |
 //! | `POST /v1/reload` | [`types::ReloadAnswer`] |
+//! | `POST /v1/drain` [`types::DrainRequest`] | [`types::DrainAnswer`], once the others send nothing any more, or cannot |
 //! | `POST /v1/leave` | [`types::LeaveAnswer`], sent before the node stops |
 //! | `POST /v1/ping` [`types::PingRequest`] | [`types::PingAnswer`] |
 //! | `POST /v1/guard/clear` | [`types::GuardAnswer`] |

@@ -104,6 +104,7 @@ fn own(node: &Node, composed: &Composed, stats: &Stats) -> NodeStatus {
         listen: node.dataplane.listen_addrs(),
         endpoints: composed.reachable_at().to_vec(),
         cidrs: composed.announced.iter().map(|a| a.prefix).collect(),
+        draining: composed.draining,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         uptime_s: node.started.elapsed().as_secs(),
         grant_expires_ms: composed.view.own.as_ref().map(|own| own.grant_not_after.0),

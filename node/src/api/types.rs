@@ -45,6 +45,9 @@ pub struct NodeStatus {
     pub endpoints: Vec<SocketAddr>,
     /// What it announces.
     pub cidrs: Vec<IpNet>,
+    /// Whether the others were asked to send elsewhere.
+    #[serde(default)]
+    pub draining: bool,
     /// Version of the program.
     pub version: String,
     /// Seconds since it started.
@@ -346,6 +349,24 @@ pub struct ReloadAnswer {
     pub applied: Vec<String>,
     /// Settings that changed and need a restart.
     pub restart_needed: Vec<String>,
+}
+
+/// `POST /v1/drain`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainRequest {
+    /// True: the others are asked to send elsewhere; false: here again.
+    pub drained: bool,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainAnswer {
+    /// False if it already was so.
+    pub changed: bool,
+    /// How many connected peers were told.
+    pub told: u32,
+    /// Whether packets of the others stopped; `None` where no other node serves the same.
+    pub quiet: Option<bool>,
 }
 
 /// `POST /v1/leave`.

@@ -57,6 +57,7 @@ impl Options {
         let announced = Announced {
             name: self.name.clone(),
             prefixes: announcements(&self.cidr),
+            draining: false,
         };
         state.found(&authority, &chain, &announced)?;
         self.tell(context, &settings, &mesh, &node)

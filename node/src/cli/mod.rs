@@ -11,6 +11,7 @@ mod watch;
 mod cidr;
 mod client;
 mod completions;
+mod drain;
 mod events;
 mod grant;
 mod guard;
@@ -84,6 +85,10 @@ enum Command {
     Revoke(revoke::Options),
     /// Attach stock WireGuard devices: phones, laptops, servers
     Client(client::Options),
+    /// Move traffic away from this node, until `undrain`
+    Drain(drain::Options),
+    /// Take traffic again after `drain`
+    Undrain(drain::Options),
     /// Leave the mesh for good and forget this node's keys
     Leave(leave::Options),
     /// The routes that keep mesh traffic from leaving in clear while no node runs
@@ -129,6 +134,8 @@ fn dispatch(cli: Cli, matches: &ArgMatches, console: &Console) -> Result<(), Fai
         Command::Grant(options) => options.run(&context(None)),
         Command::Revoke(options) => options.run(&context(None)),
         Command::Client(options) => options.run(&context(None)),
+        Command::Drain(options) => options.drain(&context(None)),
+        Command::Undrain(options) => options.undrain(&context(None)),
         Command::Leave(options) => options.run(&context(None)),
         Command::Guard(options) => options.run(&context(None)),
         Command::Version(options) => options.run(console),

@@ -107,6 +107,9 @@ fn head(status: &Status, style: Style) -> String {
         line("serves", dash_if_empty(joined(&node.cidrs))),
         line("listens", listens(node)),
     ];
+    if node.draining {
+        lines.push(line("state", style.paint(Paint::Warn, "draining")));
+    }
     if node.lanes.len() > 1 {
         lines.push(line("lanes", lanes(node)));
     }

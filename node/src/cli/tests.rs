@@ -61,6 +61,7 @@ fn status() -> Status {
             listen: vec!["0.0.0.0:51820".parse().unwrap(), "[::]:51820".parse().unwrap()],
             endpoints: vec!["203.0.113.7:51820".parse().unwrap()],
             cidrs: vec!["172.20.0.0/16".parse().unwrap()],
+            draining: false,
             version: "0.1.0".to_owned(),
             uptime_s: 11_530,
             grant_expires_ms: Some(1_000_000_000),

@@ -37,6 +37,8 @@ pub struct Composed {
     pub warnings: Vec<String>,
     /// Since the start.
     pub changes: RouteChanges,
+    /// Whether the others were asked to send elsewhere.
+    pub draining: bool,
     /// Largest inner packet, in bytes.
     pub mtu: u16,
 }

@@ -20,7 +20,7 @@ use super::journal::Journal;
 use super::kernel::KernelKeeper;
 use super::keys::RunKeys;
 use super::node::wall_now;
-use super::{endpoints, events};
+use super::{endpoints, events, leaving};
 use crate::adapt::netlink::{Netlink, Seen};
 use crate::api::refuse::Refuse;
 use crate::api::types::{CidrAnswer, CidrRequest, ClientConfig, GuardAnswer, ReloadAnswer};
@@ -44,6 +44,10 @@ pub enum Command {
     ClientConfig(Name, Reply<ClientConfig>),
     /// Detach it.
     ClientRemove(Name, Reply<()>),
+    /// Others are asked to send elsewhere, or here again, also after a restart; answered with whether that is new.
+    Drain(bool, Reply<bool>),
+    /// The same until this process ends, which is soon.
+    Leaving(Reply<()>),
     /// Forget guards of prefixes that nobody announces.
     GuardClear(Reply<GuardAnswer>),
     /// A sign of life, for the watchdog.
@@ -69,6 +73,7 @@ pub struct Core {
     pub(super) memory: GuardMemory,
     pub(super) choice: choice::Memory,
     pub(super) reach: Reach,
+    pub(super) leaving: bool,
     pub(super) changes: RouteChanges,
     pub(super) journal: Arc<Journal>,
     pub(super) epoch: u64,
@@ -221,12 +226,16 @@ impl Core {
             lanes: self.keys.proofs.clone(),
             epoch: self.keys.epoch,
             capabilities: 0,
-            serving: announcing.serving(|prefix| self.options(prefix), not_served, false),
+            serving: announcing.serving(|prefix| self.options(prefix), not_served, self.is_draining()),
         };
         if self.announcement.as_ref() != Some(&announcement) {
             self.membership.announce(announcement.clone());
             self.announcement = Some(announcement);
         }
+    }
+
+    fn is_draining(&self) -> bool {
+        self.stored.draining || self.leaving
     }
 
     fn options(&self, prefix: &ipnet::IpNet) -> PrefixOptions {
@@ -258,6 +267,7 @@ impl Core {
             peers: desired.peers,
             clients: self.features.clients.entries().to_vec(),
             changes: self.changes.clone(),
+            draining: self.is_draining(),
             mtu: self.mtu,
         });
         match &self.composed {
@@ -276,6 +286,10 @@ impl Core {
 
     fn warnings(&self, desired: &Desired, announcing: &Announcing) -> Vec<String> {
         let mut warnings = self.advice.clone();
+        warnings.extend(self.stored.draining.then(|| {
+            "draining: the others send nothing here that has another way; `meshnode undrain` ends that"
+                .to_owned()
+        }));
         warnings.extend(desired.warnings.iter().cloned());
         warnings.extend(announcing.outside.iter().map(|prefix| {
             format!(
@@ -331,9 +345,31 @@ impl Core {
             Command::ClientRemove(name, reply) => {
                 self.then_apply(reply, |core| core.remove_client(&name)).await;
             }
+            Command::Drain(draining, reply) => {
+                let outcome = self.set_draining(draining);
+                self.tell(reply, outcome).await;
+            }
+            Command::Leaving(reply) => {
+                self.leaving = true;
+                self.tell(reply, Ok(())).await;
+            }
             Command::GuardClear(reply) => self.then_apply(reply, |core| Ok(core.clear_guards())).await,
         }
         false
+    }
+
+    /// Answers only after all who are connected know what is announced now.
+    async fn tell<T: Send + 'static>(&mut self, reply: Reply<T>, mut outcome: Result<T, Refuse>) {
+        if outcome.is_ok()
+            && let Err(error) = self.apply().await
+        {
+            outcome = Err(Refuse::failed(format!("{error:#}")));
+        }
+        let told = told(Arc::clone(&self.membership), self.announcement.clone());
+        tokio::spawn(async move {
+            told.await;
+            answer(reply, outcome);
+        });
     }
 
     /// Answers only after the change is in force.
@@ -356,6 +392,17 @@ impl Core {
             }
             answer(reply, outcome);
         });
+    }
+}
+
+/// What was announced, to everybody who is connected.
+async fn told(membership: Arc<Membership>, announcement: Option<Announcement>) {
+    if let Some(announcement) = announcement
+        && tokio::time::timeout(leaving::TELL, membership.tell(announcement))
+            .await
+            .is_err()
+    {
+        tracing::info!("not everybody could be told in time");
     }
 }
 

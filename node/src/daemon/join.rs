@@ -49,6 +49,7 @@ pub async fn join(
     let announced = Announced {
         name: chain.name().or(settings.given_name()).cloned(),
         prefixes: prefixes.into_iter().map(Announcement::usual).collect(),
+        draining: false,
     };
     state.enrolled(&enrolment.mesh, &enrolment.chain, &announced)?;
     tracing::info!(mesh = enrolment.mesh.short(), "enrolled");

@@ -3,7 +3,7 @@
 //! ```text
 //! start   state ─► data plane (sockets) ─► QUIC ─► [enrol] ─► membership ─► guards, table ─► TUN ─►
 //!         addresses, routes ─► API, metrics, UAPI ─► READY
-//! stop    withdraw ─► others move ─► mesh routes away, guards kept ─► TUN away ─► connections closed
+//! stop    drain ─► others move ─► withdraw ─► mesh routes away, guards kept ─► TUN away ─► connections closed
 //! ```
 
 mod announce;
@@ -16,6 +16,7 @@ mod join;
 pub mod journal;
 mod kernel;
 mod keys;
+pub mod leaving;
 pub mod node;
 mod port;
 mod requests;

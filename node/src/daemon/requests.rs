@@ -141,6 +141,18 @@ impl Core {
         })
     }
 
+    /// Written down first: what an operator was told holds until it is taken back.
+    pub(super) fn set_draining(&mut self, draining: bool) -> Result<bool, Refuse> {
+        if self.stored.draining == draining {
+            return Ok(false);
+        }
+        let mut announced = self.stored.clone();
+        announced.draining = draining;
+        self.state.set_announced(&announced).map_err(Refuse::failed)?;
+        self.stored = announced;
+        Ok(true)
+    }
+
     pub(super) fn add_client(&mut self, name: &Name) -> Result<ClientConfig, Refuse> {
         let secret = fresh_seed().map_err(Refuse::failed)?;
         let key = WgPublicKey::of_private(&secret);

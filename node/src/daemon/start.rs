@@ -90,6 +90,7 @@ pub async fn start(settings: Settings, state: StateDir, mode: StartMode) -> anyh
         memory: GuardMemory::resume(guards, wall_now()),
         choice: choice::Memory::default(),
         reach: Reach::default(),
+        leaving: false,
         view: membership.view(),
         seen: netlink.seen(),
         state,

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use super::ExitReason;
 use super::core::Command;
+use super::leaving::{self, TELL};
 use super::node::Node;
 use super::signals::{Request, Signals};
 use super::sockets::SocketFiles;
@@ -14,11 +15,6 @@ use super::watchdog;
 use crate::adapt::netlink::Farewell;
 use crate::history::{Happening, sources};
 use crate::supervise::{Death, Supervisor};
-
-/// How long telling the others may take.
-const TELL: Duration = Duration::from_secs(1);
-/// How long they then have to take other routes, while we still forward.
-const GRACE: Duration = Duration::from_millis(300);
 
 /// How long closing connections and saving the peer cache may take.
 const CLOSE: Duration = Duration::from_millis(500);
@@ -81,14 +77,15 @@ impl Running {
         node.journal.note([farewell_event(&end)]);
         node.ready.store(false, std::sync::atomic::Ordering::Release);
         if matches!(end, End::Signal) {
-            tracing::info!("stopping: withdrawing from the mesh");
+            tracing::info!("stopping: asking the others to send elsewhere");
+            let moved = leaving::move_away(&node).await;
+            tracing::info!(?moved, "withdrawing from the mesh");
             if tokio::time::timeout(TELL, node.membership.withdraw())
                 .await
                 .is_err()
             {
                 tracing::info!("not everybody could be told in time");
             }
-            tokio::time::sleep(GRACE).await;
         }
         supervisor.shutdown().await;
         let farewell = if matches!(end, End::Leave) {

@@ -55,6 +55,7 @@ fn scrape(peers: &[u8], stats: &Stats) -> String {
         clients: Vec::new(),
         warnings: Vec::new(),
         changes,
+        draining: false,
         mtu: 1420,
     };
     let membership = MembershipStats {

@@ -29,6 +29,9 @@ pub struct Announced {
     /// The prefixes, each once.
     #[serde(default)]
     pub prefixes: Vec<Announcement>,
+    /// Whether the node was drained and not undrained since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub draining: bool,
 }
 
 /// One announced prefix.

@@ -17,6 +17,7 @@ fn founded(path: &Path) -> StateDir {
     let announced = Announced {
         name: None,
         prefixes: vec![Announcement::usual("10.1.0.0/16".parse().unwrap())],
+        draining: false,
     };
     state.found(&authority, &chain, &announced).unwrap();
     state

@@ -7,8 +7,8 @@
 //!                        └─────────────────────┘
 //! ```
 //!
-//! Who said before that it would go (drained, withdrew its prefixes) has not failed: it returns after
-//! [`PLANNED`], and nothing is counted.
+//! Who says that it goes (is drained, withdrew its prefixes) has not failed: it returns after [`PLANNED`], and nothing
+//! is counted, not even a path that breaks when the node restarts meanwhile.
 
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,7 @@ enum Phase {
     },
     Returning {
         until: Instant,
+        planned: bool,
     },
 }
 
@@ -48,12 +49,19 @@ impl Damping {
         match self.phase {
             Phase::Failing { planned } => {
                 let hold = if planned { PLANNED } else { self.hold() };
+                // What worked all the time, and only asked to be left, is as new from now on.
+                let from = if self.failed.is_some_and(|failed| since > failed) {
+                    since
+                } else {
+                    now
+                };
                 self.phase = Phase::Returning {
-                    until: since.max(self.failed.unwrap_or(since)) + hold,
+                    until: from + hold,
+                    planned,
                 };
                 self.handle_works(since, now);
             }
-            Phase::Returning { until } if now >= until => self.phase = Phase::Fine,
+            Phase::Returning { until, .. } if now >= until => self.phase = Phase::Fine,
             Phase::Returning { .. } | Phase::Fine => {}
         }
     }
@@ -63,6 +71,7 @@ impl Damping {
         if matches!(self.phase, Phase::Failing { .. }) {
             return;
         }
+        let planned = planned || matches!(self.phase, Phase::Returning { planned: true, .. });
         if !planned {
             let related = self
                 .failed
@@ -79,7 +88,7 @@ impl Damping {
     /// Until when it is held back, if it is.
     pub fn held_until(&self, now: Instant) -> Option<Instant> {
         match self.phase {
-            Phase::Returning { until } if now < until => Some(until),
+            Phase::Returning { until, .. } if now < until => Some(until),
             _ => None,
         }
     }
@@ -149,6 +158,23 @@ mod tests {
         damping.handle_fails(false, start + S);
         damping.handle_works(start + 30 * S, start + 30 * S);
         assert_eq!(damping.held_until(start + 30 * S), Some(start + 30 * S + PLANNED));
+        damping.handle_fails(false, start + 31 * S);
+        damping.handle_works(start + 32 * S, start + 32 * S);
+        assert_eq!(
+            damping.held_until(start + 32 * S),
+            Some(start + 34 * S),
+            "it restarts"
+        );
+        damping.handle_works(start + 32 * S, start + 34 * S);
         assert_eq!(fails_and_works(&mut damping, start + 60 * S), FIRST);
+    }
+
+    #[test]
+    fn who_only_asked_to_be_left_returns_after_it_takes_that_back() {
+        let (mut damping, start) = (Damping::default(), start());
+        damping.handle_works(start, start);
+        damping.handle_fails(true, start + 10 * S);
+        damping.handle_works(start, start + 60 * S);
+        assert_eq!(damping.held_until(start + 60 * S), Some(start + 60 * S + PLANNED));
     }
 }

@@ -47,7 +47,7 @@ impl Memory {
         self.marks.retain(|_, damping| !damping.is_forgotten(now));
         for node in nodes.values() {
             match situation.paths.get(node.id.as_bytes()) {
-                Some(path) if path.state.works() => {
+                Some(path) if path.state.works() && !has_said_so(node) => {
                     self.paths
                         .entry(node.id)
                         .or_default()
