@@ -34,8 +34,10 @@ pub enum DataplaneEvent {
     PathSwitched {
         /// Who.
         peer: PeerId,
-        /// The relay that they go through; `None`: straight.
-        relay: Option<PeerId>,
+        /// The relay that they went through; `None`: straight.
+        from: Option<PeerId>,
+        /// The relay that they go through now; `None`: straight.
+        to: Option<PeerId>,
         /// Why.
         reason: Reason,
     },

@@ -124,8 +124,9 @@ impl PeerCounters {
         *self.endpoint.lock().unwrap_or_else(PoisonError::into_inner) = endpoint;
     }
 
-    pub(super) fn set_via(&self, via: Option<Via>) {
-        *self.via.lock().unwrap_or_else(PoisonError::into_inner) = via;
+    /// Returns what it was.
+    pub(super) fn set_via(&self, via: Option<Via>) -> Option<Via> {
+        std::mem::replace(&mut *self.via.lock().unwrap_or_else(PoisonError::into_inner), via)
     }
 
     pub(super) fn set_loss(&self, loss: Ratios) {

@@ -108,8 +108,10 @@ pub enum EngineEvent {
     PathSwitched {
         /// Who.
         peer: PeerId,
-        /// The relay; `None`: straight.
-        relay: Option<PeerId>,
+        /// The relay before; `None`: straight.
+        from: Option<PeerId>,
+        /// The relay now; `None`: straight.
+        to: Option<PeerId>,
         /// Why.
         reason: choice::Reason,
     },

@@ -164,7 +164,7 @@ impl<S: Seal> LaneEngine<S> {
     fn switch(&mut self, peer: u32, switch: Switch, now: Instant, send: &mut SendBatch) {
         let via = switch.to.and_then(|session| self.via(peer, session, now));
         let state = &mut self.peers[peer as usize];
-        state.counters.set_via(via);
+        let before = state.counters.set_via(via);
         state.told_lanes = None;
         let path = state.path_in_use();
         state.counters.set_round_trips(&path.sender.round_trips);
@@ -173,7 +173,8 @@ impl<S: Seal> LaneEngine<S> {
         let (to, cause) = (path.health.state(), path.health.cause());
         let event = EngineEvent::PathSwitched {
             peer: state.id,
-            relay: via.map(|via| via.relay),
+            from: before.map(|via| via.relay),
+            to: via.map(|via| via.relay),
             reason: switch.reason,
         };
         // What was never tried may work or not: until it proves itself, the peer is what it was.

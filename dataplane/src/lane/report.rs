@@ -19,9 +19,17 @@ impl Lane {
                 EngineEvent::PathChanged { peer, change } => {
                     self.tell(DataplaneEvent::PathChanged { peer, change });
                 }
-                EngineEvent::PathSwitched { peer, relay, reason } => {
-                    self.tell(DataplaneEvent::PathSwitched { peer, relay, reason });
-                }
+                EngineEvent::PathSwitched {
+                    peer,
+                    from,
+                    to,
+                    reason,
+                } => self.tell(DataplaneEvent::PathSwitched {
+                    peer,
+                    from,
+                    to,
+                    reason,
+                }),
                 EngineEvent::EndpointMoved { peer, from, to } => {
                     self.tell(DataplaneEvent::EndpointMoved { peer, from, to });
                 }

@@ -147,13 +147,13 @@ fn peer_list(composed: &Composed, stats: &Stats) -> Vec<PeerStatus> {
         .view
         .nodes
         .values()
-        .map(|n| peer(n, stats.peers.get(n.id.as_bytes()).unwrap_or(&none)))
+        .map(|n| peer(composed, n, stats.peers.get(n.id.as_bytes()).unwrap_or(&none)))
         .collect();
     peers.sort_by(|a, b| a.name.cmp(&b.name));
     peers
 }
 
-fn peer(node: &NodeView, measured: &PeerStats) -> PeerStatus {
+fn peer(composed: &Composed, node: &NodeView, measured: &PeerStats) -> PeerStatus {
     let known = |loss: f64| (measured.probes_sent > 0).then_some(loss);
     PeerStatus {
         name: node.name.clone(),
@@ -164,7 +164,7 @@ fn peer(node: &NodeView, measured: &PeerStats) -> PeerStatus {
             meshnode_dataplane::PeerState::Down => PeerState::Down,
         },
         endpoint: measured.endpoint,
-        path: "direct".to_owned(),
+        path: composed.way(measured),
         mesh_ip: node.mesh_address,
         cidrs: node.prefixes.iter().map(|a| a.prefix).collect(),
         rtt_ms: measured.rtt.map(millis),

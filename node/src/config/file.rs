@@ -79,7 +79,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Layer, ConfigError> {
             return Err(wrong(at, "stands here twice, with `-` and with `_`".to_owned()));
         }
         seen.push(key);
-        let items = texts(&value, &line).map_err(|(at, message)| wrong(at, message))?;
+        let items = texts(&value, key == Key::Relay, &line).map_err(|(at, message)| wrong(at, message))?;
         let items = located(path, items);
         set(&mut layer, key, items).map_err(|(origin, message)| wrong(origin.unwrap_or(at), message))?;
     }
@@ -111,9 +111,14 @@ fn meant(name: &str) -> Option<Key> {
 /// A text and the line it stands on.
 type Located = (String, usize);
 
-/// One text or several, whole numbers as their digits.
-fn texts(value: &Spanned<DeValue<'_>>, line: &impl Fn(usize) -> usize) -> Result<Vec<Located>, WrongAt> {
+/// One text or several, whole numbers as their digits; `truth`: or true or false.
+fn texts(
+    value: &Spanned<DeValue<'_>>,
+    truth: bool,
+    line: &impl Fn(usize) -> usize,
+) -> Result<Vec<Located>, WrongAt> {
     match value.get_ref() {
+        DeValue::Boolean(known) if truth => Ok(vec![(known.to_string(), line(value.span().start))]),
         DeValue::Array(items) => items.iter().map(|item| scalar(item, line)).collect(),
         _ => Ok(vec![scalar(value, line)?]),
     }
@@ -167,6 +172,8 @@ fn set(layer: &mut Layer, key: Key, items: Vec<Given<String>>) -> Result<(), Wro
         Key::Mtu => layer.mtu = Some(one(items, value::mtu)?),
         Key::Lanes => layer.lanes = Some(one(items, value::lanes)?),
         Key::Offload => layer.offload = Some(one(listed(items), value::offload)?),
+        Key::Relay => layer.relay = Some(one(items, value::truth)?),
+        Key::RelayLimit => layer.relay_limit = Some(one(items, value::rate)?),
         Key::Log => layer.log = Some(one(items, value::log)?),
         Key::UapiDir => layer.uapi_dir = Some(one(items, value::path)?),
     }

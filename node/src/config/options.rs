@@ -65,6 +65,12 @@ pub struct NodeOptions {
     /// Which offloads to use where the kernel has them: tso, uso, merge, gso, gro; all; none [default: all]
     #[arg(long, value_name = "NAMES", env = "MESHNODE_OFFLOAD", hide_env = true, value_parser = value::offload)]
     pub offload: Option<Offloads>,
+    /// Whether to relay between members that do not reach each other, without reading what they say [default: true]
+    #[arg(long, value_name = "TRUE|FALSE", env = "MESHNODE_RELAY", hide_env = true, value_parser = value::truth)]
+    pub relay: Option<bool>,
+    /// Most relayed bits a second, such as 100M; none for no limit [default: none]
+    #[arg(long, value_name = "RATE", env = "MESHNODE_RELAY_LIMIT", hide_env = true, value_parser = rate)]
+    pub relay_limit: Option<Rate>,
     /// Where `wg` looks for sockets [default: /var/run/wireguard]
     #[arg(long, value_name = "DIR", env = "MESHNODE_UAPI_DIR", hide = true, value_parser = value::path)]
     pub uapi_dir: Option<PathBuf>,
@@ -77,6 +83,10 @@ pub struct Listen(pub Vec<SocketAddr>);
 /// What `--metrics` means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Metrics(pub Option<SocketAddr>);
+
+/// What `--relay-limit` means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rate(pub Option<u64>);
 
 /// What flags and environment say; the file lies beneath.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,6 +138,9 @@ fn fill(layer: &mut Layer, node: &NodeOptions, matches: &ArgMatches) {
     layer.mtu = given(&node.mtu, Key::Mtu, matches);
     layer.lanes = given(&node.lanes, Key::Lanes, matches);
     layer.offload = given(&node.offload, Key::Offload, matches);
+    layer.relay = given(&node.relay, Key::Relay, matches);
+    let limit = node.relay_limit.as_ref().map(|rate| rate.0);
+    layer.relay_limit = given(&limit, Key::RelayLimit, matches);
     layer.uapi_dir = given(&node.uapi_dir, Key::UapiDir, matches);
 }
 
@@ -157,6 +170,10 @@ fn origin(key: Key, matches: &ArgMatches) -> Origin {
 
 fn listen(text: &str) -> Result<Listen, String> {
     value::listen(text).map(Listen)
+}
+
+fn rate(text: &str) -> Result<Rate, String> {
+    value::rate(text).map(Rate)
 }
 
 fn metrics(text: &str) -> Result<Metrics, String> {

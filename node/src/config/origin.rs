@@ -18,13 +18,15 @@ pub enum Key {
     Mtu,
     Lanes,
     Offload,
+    Relay,
+    RelayLimit,
     Log,
     UapiDir,
 }
 
 impl Key {
     /// All of them, in the order of the reference.
-    pub const ALL: [Key; 14] = [
+    pub const ALL: [Key; 16] = [
         Key::StateDir,
         Key::Socket,
         Key::Interface,
@@ -37,6 +39,8 @@ impl Key {
         Key::Mtu,
         Key::Lanes,
         Key::Offload,
+        Key::Relay,
+        Key::RelayLimit,
         Key::Log,
         Key::UapiDir,
     ];
@@ -56,6 +60,8 @@ impl Key {
             Key::Mtu => "mtu",
             Key::Lanes => "lanes",
             Key::Offload => "offload",
+            Key::Relay => "relay",
+            Key::RelayLimit => "relay_limit",
             Key::Log => "log",
             Key::UapiDir => "uapi_dir",
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use meshnode_crypto::Name;
-use meshnode_dataplane::Offloads;
+use meshnode_dataplane::{Offloads, RelayPolicy};
 
 use super::error::ConfigError;
 use super::file;
@@ -49,6 +49,8 @@ pub struct Layer {
     pub mtu: Option<Given<u16>>,
     pub lanes: Option<Given<u8>>,
     pub offload: Option<Given<Offloads>>,
+    pub relay: Option<Given<bool>>,
+    pub relay_limit: Option<Given<Option<u64>>>,
     pub log: Option<Given<String>>,
     pub uapi_dir: Option<Given<PathBuf>>,
     pub prefixes: Vec<PrefixTable>,
@@ -83,6 +85,8 @@ pub struct Settings {
     pub lanes: u8,
     /// Which offloads to use where the kernel has them.
     pub offload: Offloads,
+    /// What this node relays for others.
+    pub relay: RelayPolicy,
     /// The log filter.
     pub log: String,
     /// Where the WireGuard UAPI socket is made.
@@ -206,6 +210,10 @@ impl Settings {
             metrics: chosen(&layer.metrics).unwrap_or_else(|| Some(DEFAULT_METRICS.into())),
             mtu: chosen(&layer.mtu),
             offload: chosen(&layer.offload).unwrap_or_default(),
+            relay: RelayPolicy {
+                enabled: chosen(&layer.relay).unwrap_or(true),
+                limit: chosen(&layer.relay_limit).flatten(),
+            },
             lanes: chosen(&layer.lanes).unwrap_or_else(one_per_core),
             log: chosen(&layer.log).unwrap_or_else(|| "info".to_owned()),
             uapi_dir: chosen(&layer.uapi_dir).unwrap_or_else(|| DEFAULT_UAPI_DIR.into()),
@@ -232,6 +240,8 @@ fn over(upper: Layer, lower: Layer) -> Layer {
         mtu: upper.mtu.or(lower.mtu),
         lanes: upper.lanes.or(lower.lanes),
         offload: upper.offload.or(lower.offload),
+        relay: upper.relay.or(lower.relay),
+        relay_limit: upper.relay_limit.or(lower.relay_limit),
         log: upper.log.or(lower.log),
         uapi_dir: upper.uapi_dir.or(lower.uapi_dir),
         prefixes: first_given(upper.prefixes, lower.prefixes),

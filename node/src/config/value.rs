@@ -153,6 +153,34 @@ pub fn offload(text: &str) -> Result<Offloads, String> {
         .map_err(|unknown: UnknownOffload| unknown.to_string())
 }
 
+/// Yes or no.
+pub fn truth(text: &str) -> Result<bool, String> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(format!("`{text}` is neither true nor false")),
+    }
+}
+
+/// Bits a second: a number with or without k, M or G (thousands); `none` for no limit.
+pub fn rate(text: &str) -> Result<Option<u64>, String> {
+    if text == "none" {
+        return Ok(None);
+    }
+    let wrong = || format!("`{text}` is no rate: write bits per second such as 100M, or none");
+    let (digits, unit) = match text.char_indices().last() {
+        Some((at, 'k')) => (&text[..at], 1_000),
+        Some((at, 'M')) => (&text[..at], 1_000_000),
+        Some((at, 'G')) => (&text[..at], 1_000_000_000),
+        _ => (text, 1),
+    };
+    let bits = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit));
+    match bits {
+        Some(bits) if bits > 0 => Ok(Some(bits)),
+        _ => Err(wrong()),
+    }
+}
+
 /// What to log: a level, or directives such as `info,meshnode_membership=debug`.
 pub fn log(text: &str) -> Result<String, String> {
     match tracing_subscriber::EnvFilter::builder().parse(text) {
@@ -179,6 +207,25 @@ fn bare_address(text: &str) -> Result<IpAddr, ()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rate_is_bits_a_second() {
+        assert_eq!(rate("100M"), Ok(Some(100_000_000)));
+        assert_eq!(rate("64k"), Ok(Some(64_000)));
+        assert_eq!(rate("9600"), Ok(Some(9_600)));
+        assert_eq!(rate("none"), Ok(None));
+        for wrong in [
+            "",
+            "0",
+            "M",
+            "-1G",
+            "10Mbit",
+            "99999999999999999999",
+            "99999999999G",
+        ] {
+            assert!(rate(wrong).unwrap_err().contains("is no rate"), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_prefix_with_host_bits_names_the_corrected_one() {

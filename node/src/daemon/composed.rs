@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use meshnode_dataplane::Peer;
+use meshnode_dataplane::{Peer, PeerStats};
 use meshnode_membership::record::AnnouncedPrefix;
 use meshnode_membership::view::View;
 
 use super::changes::RouteChanges;
 use crate::config::Settings;
 use crate::desired::{RouteState, RouteStatus};
+use crate::history::sources;
 use crate::state::ClientEntry;
 
 /// An immutable snapshot, replaced at every change.
@@ -50,6 +51,11 @@ impl Composed {
             Some(own) if !own.endpoints.is_empty() => &own.endpoints,
             _ => &self.endpoints,
         }
+    }
+
+    /// Which way packets to a peer take: `direct`, or `relay:<name>`.
+    pub fn way(&self, measured: &PeerStats) -> String {
+        sources::way(measured.via.map(|via| via.relay).as_ref(), &self.view)
     }
 
     /// What lies behind this node for an attached device: every prefix that is served, own ones too.

@@ -169,6 +169,7 @@ impl Core {
             feature.desired(&mut desired);
             tracing::trace!(feature = feature.name(), peers = desired.peers.len(), "composed");
         }
+        desired.relay = self.settings.relay;
         self.memory.note(&desired.guarded, now);
         self.epoch += 1;
         let table = crate::adapt::dataplane::table(
@@ -225,7 +226,7 @@ impl Core {
             prefixes: announcing.prefixes.clone(),
             lanes: self.keys.proofs.clone(),
             epoch: self.keys.epoch,
-            capabilities: 0,
+            capabilities: desired::relays::capabilities(self.settings.relay.enabled),
             serving: announcing.serving(|prefix| self.options(prefix), not_served, self.is_draining()),
         };
         if self.announcement.as_ref() != Some(&announcement) {

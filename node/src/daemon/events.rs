@@ -7,7 +7,7 @@ use meshnode_membership::service::Membership;
 use meshnode_membership::view::View;
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::history::sources::name;
+use crate::history::sources::{name, way};
 
 /// Fails when the data plane cannot go on.
 pub fn handle_dataplane(event: &DataplaneEvent, membership: &Membership, view: &View) -> anyhow::Result<()> {
@@ -22,6 +22,18 @@ pub fn handle_dataplane(event: &DataplaneEvent, membership: &Membership, view: &
             to = change.to.as_str(),
             cause = change.cause.as_str(),
             "path changed"
+        ),
+        DataplaneEvent::PathSwitched {
+            peer,
+            from,
+            to,
+            reason,
+        } => tracing::info!(
+            peer = name(peer, view),
+            from = way(from.as_ref(), view),
+            to = way(to.as_ref(), view),
+            reason = reason.as_str(),
+            "packets take another way"
         ),
         DataplaneEvent::EndpointMoved { peer, from, to } => {
             tracing::info!(peer = name(peer, view), ?from, %to, "peer's endpoint moved");

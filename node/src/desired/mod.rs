@@ -13,6 +13,7 @@ pub mod fixture;
 mod guards;
 mod kernel;
 mod reach;
+pub mod relays;
 #[cfg(test)]
 mod tests;
 mod tunnels;
@@ -93,7 +94,7 @@ pub fn compose(situation: &Situation<'_>, memory: &mut choice::Memory) -> Desire
         local: tunnels::local(view, local),
         member_addresses: tunnels::member_addresses(view),
         relay: RelayPolicy::default(),
-        relays: BTreeSet::new(),
+        relays: relays::relays(view),
         warnings: warnings(view, local, &choice),
         statuses: choice.statuses,
         changes: choice.changes,

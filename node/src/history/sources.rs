@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use meshnode_crypto::{NodeId, PublicKey, WgPublicKey};
-use meshnode_dataplane::{Cause, DataplaneEvent, PeerId};
+use meshnode_dataplane::{Cause, DataplaneEvent, PeerId, SwitchReason};
 use meshnode_membership::api::MembershipEvent;
 use meshnode_membership::view::View;
 
@@ -27,6 +27,15 @@ pub fn of_dataplane(event: &DataplaneEvent, view: &View) -> Option<Happening> {
             .peer(name(peer, view))
             .change(Some(change.from.as_str()), Some(change.to.as_str()))
             .because(change.cause.as_str(), why(change.cause)),
+        E::PathSwitched {
+            peer,
+            from,
+            to,
+            reason,
+        } => Happening::new(Kind::Path)
+            .peer(name(peer, view))
+            .change(Some(way(from.as_ref(), view)), Some(way(to.as_ref(), view)))
+            .because(reason.as_str(), why_switched(*reason)),
         E::EndpointMoved { peer, from, to } => Happening::new(Kind::Endpoint)
             .peer(name(peer, view))
             .change(from.as_ref(), Some(to))
@@ -147,6 +156,24 @@ pub fn name(peer: &PeerId, view: &View) -> String {
     {
         Some(node) => node.name.clone(),
         None => format!("client {}", WgPublicKey::from_bytes(*peer)),
+    }
+}
+
+/// Which way packets take: `direct`, or `relay:<name>`.
+pub fn way(relay: Option<&PeerId>, view: &View) -> String {
+    relay.map_or_else(
+        || "direct".to_owned(),
+        |relay| format!("relay:{}", name(relay, view)),
+    )
+}
+
+fn why_switched(reason: SwitchReason) -> &'static str {
+    match reason {
+        SwitchReason::DirectLost => "nothing proves the direct path any more",
+        SwitchReason::NoDirect => "no direct path came up",
+        SwitchReason::RelayBetter => "the way through the relay was better for a while",
+        SwitchReason::RelayLost => "the way through the relay does not work any more",
+        SwitchReason::DirectBack => "the direct path was well again for a while",
     }
 }
 

@@ -83,6 +83,21 @@ fn node(input: &Input<'_>) -> Vec<Family> {
         active.add(&labels, f64::from(u8::from(stats.active.contains(offload))));
         refused.add(&labels, stats.refused[offload as usize] as f64);
     }
+    let mut relayed_bytes = Family::counter(
+        "meshnode_relayed_bytes_total",
+        "Bytes sent on between other members.",
+    );
+    relayed_bytes.add(&[], input.stats.relayed_bytes as f64);
+    let mut relayed_packets = Family::counter(
+        "meshnode_relayed_packets_total",
+        "Datagrams sent on between other members.",
+    );
+    relayed_packets.add(&[], input.stats.relayed_packets as f64);
+    let mut sessions = Family::gauge(
+        "meshnode_relay_sessions",
+        "Pairs of other members that may send through this node.",
+    );
+    sessions.add(&[], input.stats.relay_sessions as f64);
     let mut repairs = Family::counter(
         "meshnode_kernel_repairs_total",
         "Times that changes by other programs were repaired.",
@@ -103,6 +118,9 @@ fn node(input: &Input<'_>) -> Vec<Family> {
         dropped,
         active,
         refused,
+        relayed_bytes,
+        relayed_packets,
+        sessions,
         repairs,
         refusals,
         grant(input),
@@ -348,6 +366,9 @@ fn path(input: &Input<'_>) -> Family {
         "meshnode_peer_path_info",
         "Always 1; the label says which way packets take.",
     );
-    measured(input).for_each(|(peer, _)| path.add(&[("peer", peer), ("path", "direct")], 1.0));
+    for (peer, stats) in measured(input) {
+        let way = input.composed.way(&stats);
+        path.add(&[("peer", peer), ("path", &way)], 1.0);
+    }
     path
 }

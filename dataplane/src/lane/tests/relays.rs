@@ -153,7 +153,7 @@ fn packets_go_straight_again_when_that_was_well_for_a_while() {
         .events
         .iter()
         .filter_map(|event| match event {
-            EngineEvent::PathSwitched { relay, reason, .. } => Some((*relay, *reason)),
+            EngineEvent::PathSwitched { to, reason, .. } => Some((*to, *reason)),
             _ => None,
         })
         .collect();

@@ -24,6 +24,8 @@ fn every_key_is_read() {
         mtu = 1400
         lanes = 2
         offload = ["tso", "gso"]
+        relay = false
+        relay-limit = "100M"
         log = "debug"
         uapi-dir = "/u"
     "#;
@@ -33,7 +35,9 @@ fn every_key_is_read() {
     assert_eq!(layer.metrics.unwrap().value, None);
     assert_eq!(layer.mtu.unwrap().value, 1400);
     assert_eq!(layer.offload.unwrap().value.to_string(), "tso,gso");
-    assert_eq!(layer.uapi_dir.unwrap().origin.to_string(), "m.toml:15");
+    assert_eq!(layer.uapi_dir.unwrap().origin.to_string(), "m.toml:17");
+    assert!(!layer.relay.unwrap().value);
+    assert_eq!(layer.relay_limit.unwrap().value, Some(100_000_000));
 }
 
 #[test]
@@ -96,6 +100,8 @@ fn wrong_types_name_the_line() {
         "m.toml:1: `listen`: wants at least one address"
     );
     assert!(refusal("mtu = 99999999999999999999999").starts_with("m.toml:1: "));
+    assert!(refusal("relay = 'no'").contains("`no` is neither true nor false"));
+    assert!(refusal("relay-limit = 'fast'").contains("such as 100M"));
     assert!(refusal("offload = ['tso', 'lro']").contains("`lro` is no offload"));
     assert!(refusal("lanes = -1").contains("write 1 to 8"));
 }
