@@ -156,6 +156,7 @@ impl Core {
             host: (*host).clone(),
             failing_checks: BTreeSet::new(),
             remembered: self.memory.prefixes(),
+            guarded: self.reach.guarded(),
         };
         let situation = Situation {
             view: &view,

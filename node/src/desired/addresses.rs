@@ -77,10 +77,15 @@ pub fn guarded(view: &View, choice: &Choice) -> BTreeSet<IpNet> {
         .collect()
 }
 
-/// Those, and what is remembered unless it would get in the way of the host.
+/// Those, what lies behind this node itself, and what is remembered unless it would get in the way of the host.
 fn guards(view: &View, local: &Local, choice: &Choice) -> BTreeSet<IpNet> {
     let in_the_way =
         |p: &IpNet| local.prefixes.contains(p) || local.host.connected.iter().any(|c| overlap(&c.prefix, p));
     let remembered = local.remembered.iter().copied().filter(|p| !in_the_way(p));
-    guarded(view, choice).into_iter().chain(remembered).collect()
+    let own = local.guarded.iter().copied();
+    guarded(view, choice)
+        .into_iter()
+        .chain(own)
+        .chain(remembered)
+        .collect()
 }

@@ -47,6 +47,8 @@ pub struct Local {
     pub failing_checks: BTreeSet<(IpNet, NodeId)>,
     /// Guards to keep for prefixes that nobody announces at the moment.
     pub remembered: BTreeSet<IpNet>,
+    /// Guards beneath the host's own ways into the prefixes that it serves.
+    pub guarded: BTreeSet<IpNet>,
 }
 
 /// What should be.

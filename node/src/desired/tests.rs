@@ -42,6 +42,7 @@ fn local(prefixes: &[&str], accept: &[&str]) -> Local {
         },
         failing_checks: BTreeSet::new(),
         remembered: BTreeSet::new(),
+        guarded: BTreeSet::new(),
     }
 }
 
@@ -192,6 +193,15 @@ fn default_route_connected_overlap_and_host_route_need_accept() {
     }
     assert!(reason(&desired, "10.1.0.128/25").contains("10.1.0.0/24 on eth0"));
     assert_eq!(target(&desired, "10.60.0.0/16"), Some(*key(2).as_bytes()));
+}
+
+#[test]
+fn what_lies_behind_this_node_may_have_a_guard_beneath_its_own_way() {
+    let mut local = local(&["10.1.0.0/16"], &[]);
+    local.guarded.insert(net("10.1.0.0/24"));
+    let guards = compose(&view(vec![]), &local).kernel.guards;
+    assert!(guards.contains(&net("10.1.0.0/24")), "{guards:?}");
+    assert!(!guards.contains(&net("10.1.0.0/16")), "{guards:?}");
 }
 
 #[test]
