@@ -13,6 +13,7 @@ mod cut_off;
 mod dashboards;
 mod device;
 mod founder;
+mod gateways;
 mod itself;
 mod leaving;
 mod link;
