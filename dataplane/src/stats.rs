@@ -140,7 +140,7 @@ impl RttHistogram {
 pub struct Via {
     /// Who relays.
     pub relay: PeerId,
-    /// Smoothed round trip to the relay, when packets began to go through it.
+    /// Smoothed round trip to the relay, when it last said something.
     pub near: Option<Duration>,
     /// Smoothed round trip from the relay to the peer, as the relay last said.
     pub far: Option<Duration>,

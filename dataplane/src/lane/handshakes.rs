@@ -151,7 +151,11 @@ impl<S: Seal> LaneEngine<S> {
 
     /// A cookie counts only for the initiation that it answers, and then only hurries the next one.
     pub(super) fn handle_cookie(&mut self, payload: &[u8], from: Hop, now: Instant) {
-        let found = self.tunnels.find_mut(receiver_index(Message::Cookie, payload));
+        let index = receiver_index(Message::Cookie, payload);
+        if !self.is_way_of_index(index, &from) {
+            return self.dropped(DropReason::RelayWrongSource);
+        }
+        let found = self.tunnels.find_mut(index);
         let Some((slot, tunnel)) = found else {
             return self.dropped(DropReason::UnknownIndex);
         };

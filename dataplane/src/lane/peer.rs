@@ -77,8 +77,10 @@ pub(super) struct PeerState {
     pub(super) choice: Choice,
     /// Relays that were asked in vain, and until when they are left alone.
     pub(super) resting_relays: Vec<(PeerId, Instant)>,
-    /// How often in a row.
+    /// How many in a row.
     pub(super) refusals: u32,
+    /// Not before this are more relays asked.
+    pub(super) next_ask: Instant,
     /// The state that was told last.
     pub(super) shown: PathState,
     /// What it may say to us in control messages.
@@ -118,6 +120,7 @@ impl PeerState {
             choice: Choice::default(),
             resting_relays: Vec::new(),
             refusals: 0,
+            next_ask: now,
             shown: PathState::Connecting,
             allowance: Bucket::new(CONTROL_RATE, CONTROL_BURST),
             relayed_by_lane_0: false,

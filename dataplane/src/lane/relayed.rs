@@ -16,8 +16,13 @@ use std::time::{Duration, Instant};
 /// Most ways through relays to one peer: what we asked for, and what it did.
 pub(super) const MAX_RELAYED: usize = 9;
 
-/// A relay that does not answer for this long is not waited for: the next are asked too.
+/// A relay that does not answer for this long is not waited for: the next are asked too. Doubled with every sixth that was asked in
+/// vain: when a node is gone no relay reaches it, and all others ask.
 const PATIENCE: Duration = Duration::from_millis(200);
+const MOST_PATIENCE: Duration = Duration::from_secs(30);
+
+/// So many refusals in a row are followed by the next question at once.
+const HASTY: u32 = 12;
 
 /// Without an answer for this long it is given up.
 const GIVE_UP: Duration = Duration::from_secs(2);
@@ -107,6 +112,8 @@ impl<S: Seal> LaneEngine<S> {
         if state.choice.wants_relay(&direct, busy, now) {
             self.renew(peer, now, send);
             self.ask(peer, now, send);
+        } else {
+            (state.refusals, state.next_ask) = (0, now);
         }
     }
 
@@ -124,7 +131,7 @@ impl<S: Seal> LaneEngine<S> {
             if verdict == Verdict::Useless {
                 state.rest(gone.relay, now);
             }
-            if gone.ours {
+            if gone.ours && gone.bound.is_some() {
                 let other = state.id;
                 self.say(gone.index, Message::Unbind { other }, now, send);
             }
@@ -221,6 +228,9 @@ impl<S: Seal> LaneEngine<S> {
     /// Asks as many relays as are missing. Those that take long to answer are not waited for.
     fn ask(&mut self, peer: u32, now: Instant, send: &mut SendBatch) {
         let state = &mut self.peers[peer as usize];
+        if now < state.next_ask {
+            return;
+        }
         state.resting_relays.retain(|(_, until)| now < *until);
         let hopeful =
             |r: &&Relayed| r.ours && (r.bound.is_some() || now.saturating_duration_since(r.since) < PATIENCE);
@@ -229,6 +239,8 @@ impl<S: Seal> LaneEngine<S> {
         if room == 0 {
             return;
         }
+        let pause = PATIENCE * (1 << (state.refusals / 6).min(10));
+        state.next_ask = now + pause.min(MOST_PATIENCE);
         let other = state.id;
         for candidate in self.candidates(peer).into_iter().take(room) {
             let relayed = Relayed::new(candidate.id, candidate.peer, true, now);
@@ -313,6 +325,10 @@ impl<S: Seal> LaneEngine<S> {
             renewed: now,
         });
         state.refusals = 0;
+        if state.choice.via() == Some(session) {
+            let via = self.via(peer, session, now);
+            self.peers[peer as usize].counters.set_via(via);
+        }
         self.wake(peer, now);
     }
 
@@ -327,6 +343,9 @@ impl<S: Seal> LaneEngine<S> {
         state.relayed.retain(|r| r.relay != id);
         if state.relayed.len() < before {
             state.rest(id, now);
+            if state.refusals < HASTY {
+                state.next_ask = now;
+            }
             self.wake(peer, now);
         }
     }

@@ -21,6 +21,7 @@ mod observers;
 mod offloads;
 mod overlaps;
 mod path_mtu;
+mod relays;
 mod restarts;
 mod roaming;
 mod routes;

@@ -56,6 +56,8 @@ pub(super) struct Net<S: Seal = WireGuard> {
     pub(super) delay: Duration,
     /// Datagrams to this place take so much longer.
     pub(super) slow: Option<(SocketAddr, Duration)>,
+    /// Datagrams between these two take so much longer.
+    pub(super) far: Option<([SocketAddr; 2], Duration)>,
     /// Which datagrams are lost.
     pub(super) lose: Rule,
     /// Whether the network cards corrupt what they segment.
@@ -170,6 +172,7 @@ impl<S: Seal> Net<S> {
             nodes,
             delay: 5 * MS,
             slow: None,
+            far: None,
             lose: Box::new(|_| false),
             corrupts: false,
             captured: vec![],
@@ -309,7 +312,12 @@ impl<S: Seal> Net<S> {
             if !corrupted && !(self.lose)(&flight) {
                 self.sequence += 1;
                 let more = self.slow.filter(|(place, _)| *place == flight.to);
-                let delay = self.delay + more.map_or(Duration::ZERO, |(_, more)| more);
+                let ends = [flight.from, flight.to];
+                let far = self
+                    .far
+                    .filter(|(far, _)| far.iter().all(|end| ends.contains(end)));
+                let more = [more.map(|(_, more)| more), far.map(|(_, more)| more)];
+                let delay = self.delay + more.into_iter().flatten().sum::<Duration>();
                 self.flights.insert((self.now + delay, self.sequence), flight);
             }
         }

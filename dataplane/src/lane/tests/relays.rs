@@ -5,7 +5,7 @@ use crate::batch::SendBatch;
 use crate::control::Message;
 use crate::drop::DropReason;
 use crate::lane::engine::EngineEvent;
-use crate::relay::choice::{Reason, STABLE};
+use crate::relay::choice::{BETTER_FOR, Reason, STABLE};
 use crate::relay::sessions::{LIFETIME, MOST_OF_ONE};
 use crate::relay::{RelayPolicy, frame};
 use crate::stats::PeerState;
@@ -362,6 +362,28 @@ fn a_relayed_path_takes_as_much_less_as_its_frames_are_longer() {
     cut(&cuts, &BOTH);
     gaps(&mut net, &BOTH, 10 * GAP);
     assert_eq!(net.peer(0, 1).mtu, 1_340 - frame::HEADER as u16);
+}
+
+#[test]
+fn a_way_that_is_clearly_better_for_long_is_taken_and_left_when_it_is_not() {
+    let (mut net, _cuts) = up::<StandIn>(3);
+    net.far = Some(([address(0), address(1)], 80 * MS));
+    assert_no_gap(&mut net, &BOTH, BETTER_FOR / 2, 20 * EVERY);
+    assert_eq!(relay(&net, 0, 1), None, "not at once");
+    assert_no_gap(&mut net, &BOTH, BETTER_FOR, 20 * EVERY);
+    assert_eq!(relay(&net, 0, 1), Some(id(2)));
+    assert!(net.peer(0, 1).rtt.unwrap() < 30 * MS);
+    net.far = None;
+    assert_no_gap(&mut net, &BOTH, 3 * STABLE, 20 * EVERY);
+    assert_eq!(relay(&net, 0, 1), None);
+}
+
+#[test]
+fn an_idle_mesh_binds_nothing() {
+    let (mut net, _cuts) = up::<StandIn>(4);
+    net.far = Some(([address(0), address(1)], 80 * MS));
+    net.run(60 * GAP);
+    assert!((0..4).all(|n| net.stats(n).control_messages == 0));
 }
 
 #[test]
