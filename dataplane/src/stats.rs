@@ -3,6 +3,7 @@
 use crate::drop::DropReason;
 use crate::offload::switch::OffloadStats;
 use crate::path::health::Cause;
+use crate::path::loss::Ratios;
 use crate::table::PeerId;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -81,6 +82,11 @@ impl PathState {
     pub const fn works(self) -> bool {
         matches!(self, PathState::Up | PathState::Degraded)
     }
+
+    /// Whether it worked, or should have, and does not: the peer is looked for elsewhere.
+    pub const fn fails(self) -> bool {
+        matches!(self, PathState::Suspect | PathState::Down)
+    }
 }
 
 impl From<PathState> for PeerState {
@@ -151,6 +157,10 @@ pub struct Via {
 pub struct PeerStats {
     /// Up, connecting or down.
     pub state: PeerState,
+    /// What is known of the path in use.
+    pub path: PathState,
+    /// Why it is in that state.
+    pub cause: Cause,
     /// The relay that packets to it go through; `None`: they go straight.
     pub via: Option<Via>,
     /// Where datagrams to it go when they go straight; proven by an authenticated packet.
@@ -179,6 +189,14 @@ pub struct PeerStats {
     pub loss_out: f64,
     /// Share of answers lost on the way back, over 10 s, 0 to 1.
     pub loss_in: f64,
+    /// Shares lost over one minute.
+    pub loss_1m: Ratios,
+    /// Shares lost over five minutes.
+    pub loss_5m: Ratios,
+    /// How much the delay of the way there differs from packet to packet (RFC 3393), smoothed.
+    pub variation_out: Option<Duration>,
+    /// The same of the way back.
+    pub variation_in: Option<Duration>,
     /// Probes sent.
     pub probes_sent: u64,
     /// Probes that no answer came to.

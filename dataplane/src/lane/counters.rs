@@ -4,7 +4,8 @@ use crate::drop::DropCounters;
 use crate::offload::switch::{Offload, OffloadBoard, Offloads};
 use crate::path::health::Cause;
 use crate::path::loss::Ratios;
-use crate::path::stamp::RoundTrips;
+use crate::path::probing::Figures;
+use crate::path::rtt::RoundTrips;
 use crate::stats::{LaneStats, PathState, PeerHealth, PeerStats, RTT_BUCKETS, RttHistogram, Stats, Via};
 use crate::table::PeerId;
 use arc_swap::ArcSwap;
@@ -61,7 +62,9 @@ pub(super) struct PeerCounters {
     proven: Counter,
     established: Counter,
     rtt: [Counter; 4],
-    loss: [Counter; 2],
+    /// By window, there and back.
+    loss: [[Counter; 2]; 3],
+    variation: [Counter; 2],
     histogram: [Counter; RTT_BUCKETS],
     rtt_sum_us: Counter,
     /// Written when the endpoint moves, which is rare.
@@ -104,14 +107,13 @@ impl PeerCounters {
 
     fn health(&self, start: Instant) -> PeerHealth {
         let (state, cause) = self.state();
-        let [outbound, inbound] = [0, 1].map(|way| f64::from_bits(self.loss[way].get()));
         PeerHealth {
             state,
             cause,
             since: start + self.since.duration().unwrap_or_default(),
             proven: self.proven.duration().map(|proven| start + proven),
             rtt: self.rtt[0].duration(),
-            loss: Ratios { outbound, inbound }.round_trip(),
+            loss: self.loss()[0].round_trip(),
         }
     }
 
@@ -129,9 +131,21 @@ impl PeerCounters {
         std::mem::replace(&mut *self.via.lock().unwrap_or_else(PoisonError::into_inner), via)
     }
 
-    pub(super) fn set_loss(&self, loss: Ratios) {
-        self.loss[0].set(loss.outbound.to_bits());
-        self.loss[1].set(loss.inbound.to_bits());
+    pub(super) fn set_figures(&self, figures: &Figures) {
+        for (counters, loss) in self.loss.iter().zip(&figures.loss) {
+            counters[0].set(loss.outbound.to_bits());
+            counters[1].set(loss.inbound.to_bits());
+        }
+        for (counter, variation) in self.variation.iter().zip(figures.variation) {
+            counter.set_duration(variation);
+        }
+    }
+
+    fn loss(&self) -> [Ratios; 3] {
+        self.loss.each_ref().map(|[outbound, inbound]| Ratios {
+            outbound: f64::from_bits(outbound.get()),
+            inbound: f64::from_bits(inbound.get()),
+        })
     }
 
     /// `since_start`: when the answer came, from the lane's beginning.
@@ -150,8 +164,12 @@ impl PeerCounters {
     }
 
     fn snapshot(&self, since_start: Duration) -> PeerStats {
+        let (path, cause) = self.state();
+        let [loss, loss_1m, loss_5m] = self.loss();
         PeerStats {
-            state: self.state().0.into(),
+            state: path.into(),
+            path,
+            cause,
             via: *self.via.lock().unwrap_or_else(PoisonError::into_inner),
             endpoint: *self.endpoint.lock().unwrap_or_else(PoisonError::into_inner),
             last_handshake: self
@@ -170,8 +188,12 @@ impl PeerCounters {
                 counts: std::array::from_fn(|i| self.histogram[i].get()),
                 sum_us: self.rtt_sum_us.get(),
             },
-            loss_out: f64::from_bits(self.loss[0].get()),
-            loss_in: f64::from_bits(self.loss[1].get()),
+            loss_out: loss.outbound,
+            loss_in: loss.inbound,
+            loss_1m,
+            loss_5m,
+            variation_out: self.variation[0].duration(),
+            variation_in: self.variation[1].duration(),
             probes_sent: self.probes_sent.get(),
             probes_lost: self.probes_lost.get(),
             mtu: self.mtu.get() as u16,

@@ -1,7 +1,7 @@
 //! The engine of one lane: bytes and a clock reading in, bytes out. No socket, no lock on the packet path, no allocation on
 //! the steady path.
 //!
-//! The caller's part, once per wake-up: [`LaneEngine::handle_table`] if there is a new one; [`LaneEngine::handle_inbound`]
+//! The caller's part, once per wake-up: [`LaneEngine::handle_wake`]; [`LaneEngine::handle_table`] if there is a new one; [`LaneEngine::handle_inbound`]
 //! and [`LaneEngine::handle_outbound`] for what came; [`LaneEngine::handle_timeout`] if [`LaneEngine::poll_timeout`] is due
 //! (handshake messages that came in wait for it, a few a turn); drain both batches and [`LaneEngine::poll_event`].
 //!

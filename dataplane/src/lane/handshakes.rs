@@ -7,7 +7,6 @@ use super::tunnels::Tunnel;
 use crate::batch::{Manner, SendBatch};
 use crate::demux::Message;
 use crate::drop::DropReason;
-use crate::stats::PathState;
 use crate::tunnel::{COOKIE, CookieCheck, HANDSHAKE, Opened, Seal, receiver_index};
 use std::time::{Duration, Instant};
 
@@ -194,8 +193,8 @@ impl<S: Seal> LaneEngine<S> {
             }
         }
         // The first probe says at once whether it works both ways.
-        for path in state.paths().filter(|p| p.health.state() != PathState::Up) {
-            path.next_probe = now;
+        for path in state.paths().filter(|p| !p.probing.health().state().works()) {
+            path.probing.hurry(now);
         }
         self.wake(peer, now);
         self.flush(peer, now, send);
@@ -206,7 +205,7 @@ impl<S: Seal> LaneEngine<S> {
         let state = &mut self.peers[peer as usize];
         let (attempt, alive) = (
             state.driver.attempts(),
-            state.direct.health.state() != PathState::Down,
+            !state.direct.probing.health().state().fails(),
         );
         state.driver.handle_sent(now);
         state.last_initiation = Some(now);

@@ -127,7 +127,7 @@ impl<S: Seal> LaneEngine<S> {
         let state = &mut self.peers[peer as usize];
         state.liveness.handle_heard(payload, now);
         if let Some(path) = state.path_mut(from.path()) {
-            path.health.handle_heard(now);
+            path.probing.handle_heard(now);
         }
         // A relay that strips its frames must not pass for the peer.
         let moves =
@@ -273,12 +273,13 @@ impl<S: Seal> LaneEngine<S> {
         };
         let mut scratch = std::mem::take(&mut self.scratch);
         let answer = path
-            .reflector
+            .probing
             .reflect(probe, ipv6::hop_limit(packet), &self.clock, now, &mut scratch);
         if let Some(len) = answer {
             self.seal_over(id, peer, &scratch[..len], now, send);
         }
         self.scratch = scratch;
+        self.take_verdict(id, peer);
         answer.is_some()
     }
 
@@ -289,23 +290,14 @@ impl<S: Seal> LaneEngine<S> {
         let Some(path) = state.path_mut(id) else {
             return false;
         };
-        let Some(measured) = path.sender.handle_reply(payload, now) else {
+        let Some(measured) = path.probing.handle_reply(payload, &self.clock, now) else {
             return false;
         };
-        if used {
+        if used && !measured.stalled {
             let since_start = now.saturating_duration_since(self.counters.start);
-            counters.handle_round_trip(measured.rtt, &path.sender.round_trips, since_start);
+            counters.handle_round_trip(measured.rtt, path.probing.round_trips(), since_start);
         }
-        let up = path.health.handle_answer(now);
-        if up.is_some() && id == PathId::Direct {
-            // The path works again: what a dead one began is no longer needed, unless it is for new keys.
-            if state.current.is_some_and(|slot| self.tunnels.is_live(slot)) {
-                state.driver.rest();
-            }
-        }
-        if let Some(change) = up {
-            self.tell_path(id, peer, change);
-        }
+        self.take_verdict(id, peer);
         if let Some(id) = measured.ping {
             self.tell(EngineEvent::Pong {
                 id,

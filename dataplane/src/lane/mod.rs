@@ -77,6 +77,7 @@ impl Lane {
             let now = clock();
             let ready = self.io.wait(self.patience(now))?;
             let now = clock();
+            self.engine.handle_wake(now);
             self.take_table(now);
             if ready.command {
                 if self.handle_commands(now)?.is_break() {

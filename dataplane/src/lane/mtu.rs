@@ -8,7 +8,7 @@ use crate::packet::udp::{Port, UdpV6};
 use crate::packet::{Packet, icmp, ipv6};
 use crate::path::pmtu::{self, FLOOR, SURELY_WHOLE};
 use crate::path::runs::RunWatch;
-use crate::path::stamp;
+use crate::path::stamp::{self, Report};
 use crate::table::PeerKind;
 use crate::tunnel::Seal;
 use std::sync::Arc;
@@ -151,9 +151,10 @@ impl<S: Seal> LaneEngine<S> {
         let Some(path) = self.peers[peer as usize].path_mut(id) else {
             return false;
         };
+        let (hops, none) = (ipv6::hop_limit(packet), Report::default());
         let len = path
             .mtu_reflector
-            .reflect(&short, ipv6::hop_limit(packet), &self.clock, now, &mut answer);
+            .reflect(&short, hops, &none, &self.clock, now, &mut answer);
         if let Some(len) = len {
             self.seal_over(id, peer, &answer[..len], now, send);
         }

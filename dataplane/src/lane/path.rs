@@ -1,20 +1,14 @@
 //! One way to a peer and all that is measured on it.
 
 use crate::batch::{Endpoint, Manner, SendBatch};
-use crate::path::health::Health;
 use crate::path::pmtu::{self, PathMtu};
+use crate::path::probing::Probing;
 use crate::path::runs::RunWatch;
-use crate::path::stamp::{Reflector, Sender};
+use crate::path::stamp::Reflector;
+use crate::path::window::Window;
 use crate::relay::choice::Figures;
 use crate::relay::{Session, frame};
-use crate::stats::PathState;
-use std::time::{Duration, Instant};
-
-/// Probes on a path that carries traffic, or that misses answers.
-pub(super) const PROBE_BUSY: Duration = Duration::from_millis(100);
-
-/// Probes on an idle path.
-pub(super) const PROBE_IDLE: Duration = Duration::from_secs(1);
+use std::time::Instant;
 
 /// Before anybody knows where a peer is.
 const NOWHERE: pmtu::Path = pmtu::Path {
@@ -81,10 +75,7 @@ impl From<Endpoint> for Hop {
 
 /// A way to a peer. The tunnel is the same on every way; loss, round trips, sizes and health are each way's own.
 pub(super) struct Path {
-    pub(super) sender: Sender,
-    pub(super) reflector: Reflector,
-    pub(super) health: Health,
-    pub(super) next_probe: Instant,
+    pub(super) probing: Probing,
     pub(super) pmtu: PathMtu,
     /// The answers to the peer's probes of how much its way to us takes.
     pub(super) mtu_reflector: Reflector,
@@ -95,40 +86,27 @@ impl Path {
     /// A path of which nothing is known.
     pub(super) fn new(now: Instant) -> Path {
         Path {
-            sender: Sender::new(now),
-            reflector: Reflector::default(),
-            health: Health::new(now),
-            next_probe: now,
+            probing: Probing::new(now),
             pmtu: PathMtu::new(NOWHERE, now),
             mtu_reflector: Reflector::default(),
             runs: RunWatch::default(),
         }
     }
 
-    /// How long after a probe the next one leaves. `busy`: the path carries traffic.
-    pub(super) fn probe_interval(&self, busy: bool) -> Duration {
-        let close = busy || self.health.is_suspect();
-        if close && self.health.state() == PathState::Up {
-            PROBE_BUSY
-        } else {
-            PROBE_IDLE
-        }
-    }
-
     /// What the choice between paths goes by.
     pub(super) fn figures(&self, now: Instant) -> Figures {
+        let health = self.probing.health();
         Figures {
-            state: self.health.state(),
-            since: self.health.since(),
-            rtt: self.sender.round_trips.smoothed,
-            loss: self.sender.ratios(now).round_trip(),
+            state: health.state(),
+            since: health.since(),
+            rtt: self.probing.round_trips().smoothed,
+            loss: self.probing.loss(Window::TenSeconds, now).round_trip(),
         }
     }
 
     /// We slept: what is under way proves nothing.
     pub(super) fn handle_stall(&mut self, now: Instant) {
-        self.sender.restart();
-        self.health.handle_stall(now);
+        self.probing.handle_stall(now);
         self.pmtu.handle_stall(now);
         self.runs.handle_stall();
     }

@@ -3,7 +3,7 @@
 use super::counters::PeerCounters;
 use super::engine::KeyPair;
 use super::liveness::Liveness;
-use super::path::{PROBE_BUSY, Path, PathId};
+use super::path::{Path, PathId};
 use super::relayed::Relayed;
 use super::tunnels::Tunnels;
 use crate::path::endpoints::Endpoints;
@@ -169,9 +169,6 @@ impl PeerState {
         if was_busy || self.kind == PeerKind::Client {
             return None;
         }
-        for path in self.paths() {
-            path.next_probe = path.next_probe.min(now + PROBE_BUSY);
-        }
         Some(now)
     }
 
@@ -218,10 +215,19 @@ impl PeerState {
         std::iter::once(&mut self.direct).chain(relayed)
     }
 
-    /// When the next probe on any path is due.
-    pub(super) fn next_probe(&self) -> Instant {
-        let relayed = self.relayed.iter().filter(|r| r.session().is_some());
-        relayed.fold(self.direct.next_probe, |at, r| at.min(r.path.next_probe))
+    /// Whether a path carries traffic, or would if the one in use were gone.
+    pub(super) fn is_path_busy(&self, id: PathId, now: Instant) -> bool {
+        self.is_busy(now) && (id == PathId::Direct || id == self.using())
+    }
+
+    /// When something is due on any path.
+    pub(super) fn probing_due(&self, now: Instant) -> Instant {
+        let due = |id| {
+            let busy = self.is_path_busy(id, now);
+            self.path(id).map(|path| path.probing.poll_timeout(busy, now))
+        };
+        let direct = self.direct.probing.poll_timeout(self.is_busy(now), now);
+        self.path_ids().filter_map(due).fold(direct, Instant::min)
     }
 
     pub(super) fn note_sent(&mut self, bytes: usize, now: Instant) {

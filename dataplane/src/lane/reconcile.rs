@@ -37,7 +37,7 @@ impl<S: Seal> LaneEngine<S> {
                 begun += 1;
                 let mut state = PeerState::new(peer.id, peer.kind, now);
                 if fresh > FEW {
-                    state.direct.next_probe += STAGGER * begun;
+                    state.direct.probing.postpone(now + STAGGER * begun);
                 }
                 state
             }));
@@ -99,7 +99,7 @@ impl<S: Seal> LaneEngine<S> {
             .collect();
         self.counters.peers.store(Arc::new(registry));
         for state in self.peers.iter_mut().filter(|_| self.lane == 0) {
-            let probe = state.next_probe().max(now);
+            let probe = state.probing_due(now).max(now);
             state.due = Some(state.due.map_or(probe, |due| due.min(probe)));
         }
         self.deadline = self.peers.iter().filter_map(|p| p.due).min();

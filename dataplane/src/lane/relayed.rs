@@ -121,7 +121,12 @@ impl<S: Seal> LaneEngine<S> {
     fn drop_relayed(&mut self, peer: u32, now: Instant, send: &mut SendBatch) {
         for at in (0..self.peers[peer as usize].relayed.len()).rev() {
             let relayed = &self.peers[peer as usize].relayed[at];
-            let relay_works = self.peers[relayed.index as usize].direct.health.state().works();
+            let relay_works = self.peers[relayed.index as usize]
+                .direct
+                .probing
+                .health()
+                .state()
+                .works();
             let verdict = relayed.verdict(relay_works, now);
             if verdict == Verdict::Keep {
                 continue;
@@ -158,7 +163,13 @@ impl<S: Seal> LaneEngine<S> {
 
     fn figures_of(&self, relayed: &Relayed, now: Instant) -> Figures {
         let mut figures = relayed.path.figures(now);
-        if !self.peers[relayed.index as usize].direct.health.state().works() {
+        if !self.peers[relayed.index as usize]
+            .direct
+            .probing
+            .health()
+            .state()
+            .works()
+        {
             figures.state = PathState::Down;
         }
         let near = self.leg(relayed.index, now).rtt;
@@ -174,10 +185,10 @@ impl<S: Seal> LaneEngine<S> {
         let before = state.counters.set_via(via);
         state.told_lanes = None;
         let path = state.path_in_use();
-        state.counters.set_round_trips(&path.sender.round_trips);
-        state.counters.set_loss(path.sender.ratios(now));
+        state.counters.set_round_trips(path.probing.round_trips());
+        state.counters.set_figures(&path.probing.figures(now));
         state.counters.mtu.set(path.pmtu.mtu().into());
-        let (to, cause) = (path.health.state(), path.health.cause());
+        let (to, cause) = (path.probing.health().state(), path.probing.health().cause());
         let event = EngineEvent::PathSwitched {
             peer: state.id,
             from: before.map(|via| via.relay),
@@ -260,13 +271,15 @@ impl<S: Seal> LaneEngine<S> {
         let mut candidates: Vec<Candidate> = (0u32..)
             .zip(&self.peers)
             .filter(|(index, relay)| {
-                *index != peer && self.table.relays(&relay.id) && relay.direct.health.state().works()
+                *index != peer
+                    && self.table.relays(&relay.id)
+                    && relay.direct.probing.health().state().works()
             })
             .filter(|(_, relay)| unknown(&relay.id))
             .map(|(index, relay)| Candidate {
                 id: relay.id,
                 peer: index,
-                rtt: relay.direct.sender.round_trips.smoothed,
+                rtt: relay.direct.probing.round_trips().smoothed,
             })
             .collect();
         let ends = [self.table.mesh_address(), state.mesh_address];

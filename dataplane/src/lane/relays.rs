@@ -128,7 +128,7 @@ impl<S: Seal> LaneEngine<S> {
         if to == from || end.kind != PeerKind::Node {
             return Err(Refusal::UnknownPeer);
         }
-        if !end.direct.health.state().works() {
+        if !end.direct.probing.health().state().works() {
             return Err(Refusal::NoPath);
         }
         let member = |peer: u32| Member {

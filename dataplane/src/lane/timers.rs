@@ -1,11 +1,12 @@
 //! All that happens because time passes.
 
 use super::engine::{EngineEvent, LaneEngine};
-use super::path::{PROBE_BUSY, PROBE_IDLE, PathId};
+use super::path::PathId;
 use super::relayed::MAX_RELAYED;
 use crate::batch::{Manner, SendBatch};
 use crate::drop::DropReason;
 use crate::path::health::{Cause, Change};
+use crate::path::probing;
 use crate::stats::{PathState, PeerState};
 use crate::table::PeerKind;
 use crate::tunnel::{HANDSHAKE, Seal, Ticked};
@@ -28,7 +29,7 @@ const SEARCH: Duration = Duration::from_secs(5);
 impl<S: Seal> LaneEngine<S> {
     /// Does what is due: takes handshake messages that wait, and runs the timers of peers.
     pub fn handle_timeout(&mut self, now: Instant, send: &mut SendBatch) {
-        self.detect_stall(now);
+        self.handle_wake(now);
         self.take_handshakes(now, send);
         self.sweep_sessions(now);
         if self.deadline.is_none_or(|deadline| now < deadline) {
@@ -43,13 +44,15 @@ impl<S: Seal> LaneEngine<S> {
         self.deadline = self.peers.iter().filter_map(|p| p.due).min();
     }
 
-    fn detect_stall(&mut self, now: Instant) {
+    /// Notices if the lane slept: to be called before what came meanwhile is taken, so that answers to it already say so.
+    pub fn handle_wake(&mut self, now: Instant) {
         let Some(late) = self.deadline.and_then(|at| now.checked_duration_since(at)) else {
             return;
         };
         if late <= STALL {
             return;
         }
+        self.deadline = Some(now);
         for state in &mut self.peers {
             state.paths().for_each(|path| path.handle_stall(now));
             state.liveness.handle_stall(now);
@@ -95,7 +98,7 @@ impl<S: Seal> LaneEngine<S> {
             0 => {
                 let state = &self.peers[peer as usize];
                 let timers = [state.driver.poll_timeout(), self.mtu_due(peer, now)];
-                let tick = tick.min(state.next_probe());
+                let tick = tick.min(state.probing_due(now));
                 Some(timers.into_iter().flatten().fold(tick, Instant::min))
             }
             _ => self.extra_due(peer, tick, now),
@@ -146,7 +149,7 @@ impl<S: Seal> LaneEngine<S> {
             }
             Ticked::Initiation { len } => {
                 // Its own view of when to begin; one more attempt to us.
-                let alive = state.direct.health.state() != PathState::Down;
+                let alive = !state.direct.probing.health().state().fails();
                 state.endpoints.next_targets(state.driver.attempts(), alive);
                 if current {
                     state.driver.handle_sent(now);
@@ -182,7 +185,7 @@ impl<S: Seal> LaneEngine<S> {
         let searched = state
             .last_initiation
             .is_some_and(|at| now.saturating_duration_since(at) < SEARCH);
-        if state.direct.health.state() == PathState::Down && !searched {
+        if state.direct.probing.health().state().fails() && !searched {
             state.driver.want(now);
         }
     }
@@ -192,17 +195,11 @@ impl<S: Seal> LaneEngine<S> {
         let used = state.using() == id;
         let counters = Arc::clone(&state.counters);
         let Some(path) = state.path_mut(id) else { return };
-        let heard = path.health.is_heard(now);
-        counters
-            .probes_lost
-            .add(path.sender.handle_timeout(heard, now) as u64);
-        let loss = path.sender.ratios(now);
+        counters.probes_lost.add(path.probing.handle_timeout(now) as u64);
         if used {
-            counters.set_loss(loss);
+            counters.set_figures(&path.probing.figures(now));
         }
-        if let Some(change) = path.health.handle_timeout(loss.round_trip(), now) {
-            self.tell_path(id, peer, change);
-        }
+        self.take_verdict(id, peer);
     }
 
     /// The paths of a peer as they are now.
@@ -215,9 +212,17 @@ impl<S: Seal> LaneEngine<S> {
         ids.into_iter().flatten()
     }
 
-    /// A path is in another state. If it is the one in use, that is the peer's.
-    pub(super) fn tell_path(&mut self, id: PathId, peer: u32, change: Change) {
-        if self.peers[peer as usize].using() == id {
+    /// If a path is in another state, and it is the one in use, that is the peer's.
+    pub(super) fn take_verdict(&mut self, id: PathId, peer: u32) {
+        let state = &mut self.peers[peer as usize];
+        let change = state.path_mut(id).and_then(|path| path.probing.poll_change());
+        let Some(change) = change else { return };
+        // The path works again: what a dead one began is no longer needed, unless it is for new keys.
+        let direct = id == PathId::Direct && change.to.works();
+        if direct && state.current.is_some_and(|slot| self.tunnels.is_live(slot)) {
+            state.driver.rest();
+        }
+        if state.using() == id {
             self.show(peer, change.to, change.cause);
         }
     }
@@ -225,24 +230,21 @@ impl<S: Seal> LaneEngine<S> {
     /// The state of the path in use: first where it is read at any time, then as news.
     pub(super) fn show(&mut self, peer: u32, to: PathState, cause: Cause) {
         let state = &mut self.peers[peer as usize];
-        let id = state.id;
-        let since = state
-            .path_in_use()
-            .health
-            .since()
-            .saturating_duration_since(self.counters.start);
+        let since = state.path_in_use().probing.health().since();
+        let since = since.saturating_duration_since(self.counters.start);
         state.counters.set_state(to, cause, since);
         let from = std::mem::replace(&mut state.shown, to);
         let change = Change { from, to, cause };
         if from == to {
             return;
         }
-        self.tell(EngineEvent::PathChanged { peer: id, change });
+        let peer = state.id;
+        self.tell(EngineEvent::PathChanged { peer, change });
         match (PeerState::from(change.from), PeerState::from(change.to)) {
             (before, after) if before == after => {}
-            (_, PeerState::Up) => self.tell(EngineEvent::PeerUp { peer: id }),
+            (_, PeerState::Up) => self.tell(EngineEvent::PeerUp { peer }),
             (_, PeerState::Down) => self.tell(EngineEvent::PeerDown {
-                peer: id,
+                peer,
                 reason: change.cause,
             }),
             (_, PeerState::Connecting) => {}
@@ -253,17 +255,18 @@ impl<S: Seal> LaneEngine<S> {
     fn probe(&mut self, peer: u32, now: Instant, send: &mut SendBatch) {
         let state = &mut self.peers[peer as usize];
         let (Some(to), Some(from)) = (state.mesh_address, self.table.mesh_address()) else {
-            state.direct.next_probe = now + PROBE_IDLE;
+            state.direct.probing.postpone(now + probing::IDLE);
             return;
         };
-        let due = state.next_probe() <= now;
+        let due = state.probing_due(now) <= now;
         let current = state.current.is_some_and(|slot| self.tunnels.is_live(slot));
         if !current && (due || !state.pings.is_empty()) {
             state.driver.want(now);
         }
         if state.sending(&self.tunnels).is_none() {
-            for path in state.paths().filter(|path| path.next_probe <= now) {
-                path.next_probe = now + PROBE_IDLE;
+            let busy = state.is_busy(now);
+            for path in state.paths().filter(|path| path.probing.is_due(busy, now)) {
+                path.probing.postpone(now + probing::IDLE);
             }
             return;
         }
@@ -273,19 +276,9 @@ impl<S: Seal> LaneEngine<S> {
         }
         for id in self.path_ids(peer) {
             let state = &mut self.peers[peer as usize];
-            let busy = state.is_busy(now) && (id == PathId::Direct || id == state.using());
-            if state.path(id).is_none_or(|path| path.next_probe > now) {
-                continue;
-            }
-            self.probe_path(id, peer, (from, to), None, now, send);
-            if let Some(path) = self.peers[peer as usize].path_mut(id) {
-                let tried = id == PathId::Direct || path.health.state() != PathState::Connecting;
-                let pace = if tried {
-                    path.probe_interval(busy)
-                } else {
-                    PROBE_BUSY
-                };
-                path.next_probe = now + pace;
+            let busy = state.is_path_busy(id, now);
+            if state.path(id).is_some_and(|path| path.probing.is_due(busy, now)) {
+                self.probe_path(id, peer, (from, to), None, now, send);
             }
         }
     }
@@ -294,19 +287,20 @@ impl<S: Seal> LaneEngine<S> {
         &mut self,
         id: PathId,
         peer: u32,
-        (from, to): (Ipv6Addr, Ipv6Addr),
+        between: (Ipv6Addr, Ipv6Addr),
         ping: Option<u32>,
         now: Instant,
         send: &mut SendBatch,
     ) {
-        if self.hop(id, peer).is_none() {
-            return;
-        }
+        let leads_somewhere = self.hop(id, peer).is_some();
         let state = &mut self.peers[peer as usize];
-        state.counters.probes_sent.add(1);
+        let counters = Arc::clone(&state.counters);
         let Some(path) = state.path_mut(id) else { return };
-        let probe = path.sender.probe(from, to, ping, &self.clock, now);
-        path.health.handle_probe(now);
+        if !leads_somewhere {
+            return path.probing.postpone(now + probing::IDLE);
+        }
+        let probe = path.probing.probe(between, ping, &self.clock, now);
+        counters.probes_sent.add(1);
         self.seal_over(id, peer, &probe, now, send);
     }
 

@@ -1,26 +1,43 @@
 //! Whether a path works, judged here and per direction; never by what others say.
 //!
-//! An answered probe proves both directions; any other authenticated packet proves only the way from the peer. A path is down
-//! when as many probes in a row stay unanswered as its measured loss makes improbable, and for long enough that a slower path
-//! would have answered. When *we* slept, nothing is proven and all deadlines begin again.
+//! ```text
+//!                    an answer              poor for a while
+//!   Connecting ──────────────────────► Up ◄──────────────────► Degraded
+//!       │                              ▲ │   good for longer      │
+//!       │                   answers in │ │ answers missing,       │
+//!       │ no session            a row  │ ▼ or the local link      ▼
+//!       │                              Suspect ◄──────────────────┘
+//!       ▼                                │
+//!     Down ◄─────────────────────────────┘ silent for too long to be only slow
+//!       └── answers in a row ──► Up
+//! ```
+//!
+//! An answer, or the peer's word that it had our probe, proves both ways; any other authenticated packet proves only the way
+//! from the peer. When *we* slept nothing is proven and all deadlines begin again.
 
+use super::quality::Quality;
+use super::underway::Missing;
 use crate::stats::PathState;
 use std::time::{Duration, Instant};
 
-/// A peer that has no session after this long is down, not connecting.
+/// A path that never worked is down after this long, not connecting.
 const CONNECT: Duration = Duration::from_secs(10);
 
+/// A path whose answers are missing for this long is suspect, if there are enough of them. Long enough for a host that does
+/// not get to run for a moment, short enough that traffic has moved after less than half a second.
+const SUSPECT: Duration = Duration::from_millis(250);
+
 /// No path is down sooner after its last answer: a round trip may grow to this without harm.
-const PATIENCE: Duration = Duration::from_millis(1500);
+const DOWN: Duration = Duration::from_millis(1500);
 
-/// Missing answers that make a path suspect: it is then probed as if it carried traffic.
-const SUSPECT: u32 = 2;
+/// Answers in a row after which a path that did not work does again: one may be luck.
+const RECOVERED: u32 = 3;
 
-/// How improbable a run of misses must be under the measured loss.
-const IMPROBABLE: f64 = 1e-4;
+/// How long a path is poor before it is degraded: longer than a burst of traffic fills a queue.
+const POOR: Duration = Duration::from_secs(3);
 
-/// Fewest and most misses in a row that make a path down.
-const MISSES: std::ops::RangeInclusive<u32> = 4..=30;
+/// How long a degraded path is good before it is up.
+const GOOD: Duration = Duration::from_secs(10);
 
 /// How long an authenticated packet proves the way from the peer.
 const HEARD: Duration = Duration::from_secs(3);
@@ -90,15 +107,28 @@ pub struct Change {
     pub cause: Cause,
 }
 
-/// The health of one peer's path.
+/// What a verdict rests on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Evidence {
+    /// The answers that are missing.
+    pub missing: Missing,
+    /// How many may be before that says something.
+    pub allowed: u32,
+    /// How well the path works.
+    pub quality: Quality,
+}
+
+/// The health of one path.
 #[derive(Debug)]
 pub struct Health {
     state: PathState,
     cause: Cause,
     since: Instant,
-    answered: Option<Instant>,
     heard: Option<Instant>,
-    unanswered: u32,
+    /// Answers in a row while the path does not work.
+    answers: u32,
+    poor_since: Option<Instant>,
+    good_since: Option<Instant>,
 }
 
 impl Health {
@@ -108,9 +138,10 @@ impl Health {
             state: PathState::Connecting,
             cause: Cause::New,
             since: now,
-            answered: None,
             heard: None,
-            unanswered: 0,
+            answers: 0,
+            poor_since: None,
+            good_since: None,
         }
     }
 
@@ -135,192 +166,139 @@ impl Health {
             .is_some_and(|at| now.saturating_duration_since(at) < HEARD)
     }
 
-    /// Whether answers are missing, so that probing faster pays.
-    pub fn is_suspect(&self) -> bool {
-        self.unanswered >= SUSPECT
-    }
-
     /// Something authenticated came from the peer.
     pub fn handle_heard(&mut self, now: Instant) {
         self.heard = Some(now);
     }
 
-    /// A probe went out.
-    pub fn handle_probe(&mut self, now: Instant) {
-        self.unanswered += 1;
-        self.answered.get_or_insert(now);
-    }
-
-    /// A probe was answered.
-    pub fn handle_answer(&mut self, now: Instant) -> Option<Change> {
-        (self.heard, self.answered, self.unanswered) = (Some(now), Some(now), 0);
-        if self.state == PathState::Up {
+    /// Both ways are proven. `stalled`: the peer says that it stood still lately.
+    pub fn handle_proof(&mut self, stalled: bool, now: Instant) -> Option<Change> {
+        self.heard = Some(now);
+        let enough = match (self.state, self.cause) {
+            (PathState::Up | PathState::Degraded, _) => return None,
+            // Nothing was wrong with the path, and it is another one now; or it was not there before.
+            (PathState::Suspect, Cause::LocalLink) | (_, Cause::New | Cause::NoHandshake) => 1,
+            _ => RECOVERED,
+        };
+        self.answers += 1;
+        if self.answers < enough {
             return None;
         }
-        Some(self.turn(PathState::Up, Cause::Answered, now))
+        let cause = match stalled && self.cause == Cause::Silent {
+            true => Cause::PeerStalled,
+            false => Cause::Answered,
+        };
+        Some(self.turn(PathState::Up, cause, now))
     }
 
-    /// Judges. `round_trip_loss`: measured share of probes without an answer.
-    pub fn handle_timeout(&mut self, round_trip_loss: f64, now: Instant) -> Option<Change> {
-        let reason = match self.state {
-            PathState::Up => self.lost(round_trip_loss, now)?,
-            PathState::Connecting if now.saturating_duration_since(self.since) >= CONNECT => {
-                if self.is_heard(now) {
-                    Cause::NotAnswering
-                } else {
-                    Cause::NoHandshake
-                }
+    /// The address or the interface of ours that the path used is gone.
+    pub fn handle_local_loss(&mut self, now: Instant) -> Option<Change> {
+        self.answers = 0;
+        self.state
+            .works()
+            .then(|| self.turn(PathState::Suspect, Cause::LocalLink, now))
+    }
+
+    /// Judges.
+    pub fn handle_timeout(&mut self, evidence: &Evidence, now: Instant) -> Option<Change> {
+        if evidence.missing.count > 0 {
+            self.answers = 0;
+        }
+        match self.state {
+            PathState::Down => None,
+            PathState::Connecting => self.judge_connecting(now),
+            PathState::Suspect => self.judge_silence(&evidence.missing, now),
+            PathState::Up | PathState::Degraded => {
+                let verdict = self.judge_misses(evidence, now);
+                verdict.or_else(|| self.judge_quality(evidence.quality, now))
             }
-            _ => return None,
+        }
+    }
+
+    /// When the same evidence would say more.
+    pub fn poll_timeout(&self, missing: &Missing) -> Option<Instant> {
+        match self.state {
+            PathState::Up | PathState::Degraded => missing.since.map(|since| since + SUSPECT),
+            PathState::Suspect => missing.since.map(|since| since + DOWN),
+            PathState::Connecting => Some(self.since + CONNECT),
+            PathState::Down => None,
+        }
+    }
+
+    /// We stalled: whatever is missing may be our own doing.
+    pub fn handle_stall(&mut self, now: Instant) {
+        (self.poor_since, self.good_since) = (None, None);
+        if self.state == PathState::Connecting {
+            self.since = now;
+        }
+    }
+
+    fn judge_connecting(&mut self, now: Instant) -> Option<Change> {
+        if now.saturating_duration_since(self.since) < CONNECT {
+            return None;
+        }
+        let cause = match self.is_heard(now) {
+            true => Cause::NotAnswering,
+            false => Cause::NoHandshake,
         };
-        Some(self.turn(PathState::Down, reason, now))
+        Some(self.turn(PathState::Down, cause, now))
+    }
+
+    fn judge_misses(&mut self, evidence: &Evidence, now: Instant) -> Option<Change> {
+        let since = evidence.missing.since?;
+        let long = now.saturating_duration_since(since) >= SUSPECT;
+        if !long || evidence.missing.count < evidence.allowed {
+            return None;
+        }
+        Some(self.turn(PathState::Suspect, self.silence(&evidence.missing), now))
+    }
+
+    fn judge_silence(&mut self, missing: &Missing, now: Instant) -> Option<Change> {
+        let since = missing.since?;
+        if now.saturating_duration_since(since) < DOWN {
+            return None;
+        }
+        let cause = match self.cause {
+            Cause::LocalLink => Cause::LocalLink,
+            _ => self.silence(missing),
+        };
+        Some(self.turn(PathState::Down, cause, now))
+    }
+
+    fn judge_quality(&mut self, quality: Quality, now: Instant) -> Option<Change> {
+        let lasts = |since: &mut Option<Instant>, holds: bool, long: Duration| {
+            *since = since.filter(|_| holds).or(holds.then_some(now));
+            since.is_some_and(|at| now.saturating_duration_since(at) >= long)
+        };
+        let poor = lasts(&mut self.poor_since, matches!(quality, Quality::Poor(_)), POOR);
+        let good = lasts(&mut self.good_since, quality == Quality::Good, GOOD);
+        match (self.state, quality) {
+            (PathState::Up, Quality::Poor(cause)) if poor => Some(self.turn(PathState::Degraded, cause, now)),
+            (PathState::Degraded, Quality::Good) if good => {
+                Some(self.turn(PathState::Up, Cause::Answered, now))
+            }
+            _ => None,
+        }
+    }
+
+    /// Which way is broken when these answers are missing. What is heard later than the first of them was due left the peer
+    /// after it went missing; what is heard before may have been under way.
+    fn silence(&self, missing: &Missing) -> Cause {
+        let since = missing.since.map(|since| since + missing.due);
+        match self.heard.zip(since).is_some_and(|(heard, since)| heard > since) {
+            true => Cause::NotAnswering,
+            false => Cause::Silent,
+        }
     }
 
     fn turn(&mut self, to: PathState, cause: Cause, now: Instant) -> Change {
         let from = self.state;
         (self.state, self.cause, self.since) = (to, cause, now);
+        (self.answers, self.poor_since, self.good_since) = (0, None, None);
         Change { from, to, cause }
     }
-
-    fn lost(&self, round_trip_loss: f64, now: Instant) -> Option<Cause> {
-        let quiet = self
-            .answered
-            .is_none_or(|at| now.saturating_duration_since(at) >= PATIENCE);
-        if !quiet || self.unanswered < misses(round_trip_loss) {
-            return None;
-        }
-        Some(if self.is_heard(now) {
-            Cause::NotAnswering
-        } else {
-            Cause::Silent
-        })
-    }
-
-    /// We stalled: whatever is missing may be our own doing.
-    pub fn handle_stall(&mut self, now: Instant) {
-        self.unanswered = 0;
-        if self.answered.is_some() {
-            self.answered = Some(now);
-        }
-        if self.state == PathState::Connecting {
-            self.since = now;
-        }
-    }
-}
-
-/// Misses in a row that are improbable under this loss.
-fn misses(loss: f64) -> u32 {
-    if loss <= 0.0 {
-        return *MISSES.start();
-    }
-    let n = (IMPROBABLE.ln() / loss.min(0.99).ln()).ceil();
-    (n as u32).clamp(*MISSES.start(), *MISSES.end())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MS: Duration = Duration::from_millis(1);
-
-    fn start() -> Instant {
-        #[expect(clippy::disallowed_methods, reason = "a test's first instant")]
-        Instant::now()
-    }
-
-    fn turned(change: Option<Change>) -> Option<PathState> {
-        change.map(|change| change.to)
-    }
-
-    fn up(now: Instant) -> Health {
-        let mut health = Health::new(now);
-        health.handle_probe(now);
-        assert_eq!(turned(health.handle_answer(now)), Some(PathState::Up));
-        health
-    }
-
-    /// Probes every 100 ms without an answer until the verdict; `heard` says whether other packets come.
-    fn silence(health: &mut Health, start: Instant, loss: f64, heard: bool) -> (Duration, Cause) {
-        for i in 1..1000 {
-            let now = start + i * 100 * MS;
-            health.handle_probe(now);
-            if heard {
-                health.handle_heard(now);
-            }
-            if let Some(change) = health.handle_timeout(loss, now) {
-                return (now - start, change.cause);
-            }
-        }
-        panic!("never down");
-    }
-
-    #[test]
-    fn a_silent_path_goes_down_and_comes_back_with_an_answer() {
-        let start = start();
-        let mut health = up(start);
-        let (after, _) = silence(&mut health, start, 0.0, false);
-        assert_eq!(after, PATIENCE);
-        assert_eq!(health.state(), PathState::Down);
-        assert_eq!(
-            turned(health.handle_answer(start + 9000 * MS)),
-            Some(PathState::Up)
-        );
-    }
-
-    #[test]
-    fn one_broken_way_is_told_from_a_dead_peer() {
-        let start = start();
-        assert_eq!(silence(&mut up(start), start, 0.0, true).1, Cause::NotAnswering);
-        let mut health = up(start - 5000 * MS);
-        assert_eq!(silence(&mut health, start, 0.0, false).1, Cause::Silent);
-    }
-
-    #[test]
-    fn a_lossy_path_is_given_more_misses() {
-        let start = start();
-        assert_eq!(misses(0.0), 4);
-        assert_eq!(misses(0.36), 10);
-        assert_eq!(misses(1.0), 30);
-        assert!(silence(&mut up(start), start, 0.75, true).0 >= 3000 * MS);
-    }
-
-    #[test]
-    fn a_round_trip_that_grows_to_half_a_second_is_not_down() {
-        let start = start();
-        let mut health = up(start);
-        for i in 1..100 {
-            let now = start + i * 100 * MS;
-            health.handle_probe(now);
-            if i >= 5 {
-                health.handle_answer(now);
-            }
-            assert_eq!(health.handle_timeout(0.0, now), None);
-        }
-    }
-
-    #[test]
-    fn our_own_sleep_accuses_nobody() {
-        let start = start();
-        let mut health = up(start);
-        for i in 1..10 {
-            health.handle_probe(start + i * 100 * MS);
-        }
-        let awake = start + Duration::from_secs(60);
-        health.handle_stall(awake);
-        assert_eq!(health.handle_timeout(0.0, awake), None);
-        assert_eq!(health.state(), PathState::Up);
-    }
-
-    #[test]
-    fn a_peer_that_never_answered_is_connecting_and_then_down() {
-        let start = start();
-        let mut health = Health::new(start);
-        assert_eq!(health.handle_timeout(0.0, start + CONNECT / 2), None);
-        assert_eq!(health.state(), PathState::Connecting);
-        let verdict = health.handle_timeout(0.0, start + CONNECT);
-        assert_eq!(
-            verdict.map(|v| (v.to, v.cause)),
-            Some((PathState::Down, Cause::NoHandshake))
-        );
-    }
-}
+#[path = "health_tests.rs"]
+mod tests;

@@ -4,16 +4,13 @@
 //! answer that is missing between two of the reflector's numbers was lost on the way back. Where no answer comes at all, the
 //! numbers say nothing; then it is the way there if the peer is heard otherwise, and the way back if not.
 
-use std::time::{Duration, Instant};
-
-/// Ten whole ones, and the one that is being filled.
-const BUCKETS: usize = 11;
-const BUCKET: Duration = Duration::from_secs(1);
+use super::window::{Window, Windows};
+use std::time::Instant;
 
 /// More new numbers than this at once are a new session of the other side, no loss.
 const MAX_STEP: u32 = 1 << 16;
 
-/// Shares lost, 0 to 1, over the last 10 s.
+/// Shares lost, 0 to 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Ratios {
     /// From us to the peer.
@@ -29,16 +26,32 @@ impl Ratios {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Way {
-    sent: u32,
-    lost: u32,
+/// What was counted on one way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Way {
+    /// Probes, or answers, that left.
+    pub sent: u32,
+    /// Those that did not arrive.
+    pub lost: u32,
+    /// Runs of those.
+    pub runs: u32,
 }
 
 impl Way {
+    fn share(self) -> f64 {
+        f64::from(self.lost.min(self.sent)) / f64::from(self.sent.max(1))
+    }
+
     fn add(&mut self, sent: u32, lost: u32) {
         self.sent += sent;
         self.lost += lost;
+        self.runs += u32::from(lost > 0);
+    }
+
+    fn merge(&mut self, more: Way) {
+        self.sent += more.sent;
+        self.lost += more.lost;
+        self.runs += more.runs;
     }
 
     /// What was counted as lost came after all.
@@ -47,18 +60,21 @@ impl Way {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Bucket {
-    tick: u64,
-    there: Way,
-    back: Way,
+/// Both ways.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ways {
+    /// From us to the peer.
+    pub there: Way,
+    /// From the peer to us.
+    pub back: Way,
 }
 
 /// The numbers of one session.
 #[derive(Debug)]
 pub struct Loss {
-    start: Instant,
-    buckets: [Bucket; BUCKETS],
+    windows: Windows<Ways>,
+    /// The same since [`Loss::forgive`].
+    forgiving: Windows<Ways>,
     /// Highest sender and reflector numbers so far.
     last: Option<(u32, u32)>,
     /// Highest sender number that [`Loss::handle_silence`] already blamed on a way.
@@ -69,8 +85,8 @@ impl Loss {
     /// Nothing measured yet.
     pub fn new(start: Instant) -> Loss {
         Loss {
-            start,
-            buckets: [Bucket::default(); BUCKETS],
+            windows: Windows::new(start),
+            forgiving: Windows::new(start),
             last: None,
             blamed: None,
         }
@@ -80,7 +96,7 @@ impl Loss {
     pub fn handle_reply(&mut self, sender: u32, reflector: u32, now: Instant) {
         let Some((last_sender, last_reflector)) = self.last else {
             self.last = Some((sender, reflector));
-            return self.count(now, |b| (b.there.add(1, 0), b.back.add(1, 0)));
+            return self.count_passed(now);
         };
         let newer = |a: u32, b: u32| a.wrapping_sub(b).cast_signed() > 0;
         match (newer(sender, last_sender), newer(reflector, last_reflector)) {
@@ -89,15 +105,18 @@ impl Loss {
             (true, false) => {
                 self.last = Some((sender, reflector));
                 self.blamed = None;
-                self.count(now, |b| (b.there.add(1, 0), b.back.add(1, 0)));
+                self.count_passed(now);
             }
             // The probe was overtaken on the way there, where it counts as lost until now.
             (false, true) => {
                 self.last = Some((last_sender, reflector));
-                self.count(now, |b| (b.there.found(1), b.back.add(1, 0)));
+                self.count(now, |w| {
+                    w.there.found(1);
+                    w.back.add(1, 0);
+                });
             }
             // The answer was overtaken on the way back.
-            (false, false) => self.count(now, |b| (b.back.found(1), ())),
+            (false, false) => self.count(now, |w| w.back.found(1)),
         }
     }
 
@@ -155,34 +174,43 @@ impl Loss {
         self.blamed = None;
     }
 
-    /// Shares lost over the last 10 s.
-    pub fn ratios(&self, now: Instant) -> Ratios {
-        let oldest = self.tick(now).saturating_sub(BUCKETS as u64 - 1);
-        let (mut there, mut back) = (Way::default(), Way::default());
-        for bucket in self.buckets.iter().filter(|b| b.tick >= oldest) {
-            there.add(bucket.there.sent, bucket.there.lost);
-            back.add(bucket.back.sent, bucket.back.lost);
-        }
-        let share = |way: Way| f64::from(way.lost.min(way.sent)) / f64::from(way.sent.max(1));
+    /// An outage has ended: from now on it is not to be mistaken for loss of a path that works.
+    pub fn forgive(&mut self, now: Instant) {
+        self.forgiving = Windows::new(now);
+    }
+
+    /// What was counted in a window since the last outage.
+    pub fn since_outage(&self, window: Window, now: Instant) -> Ways {
+        sum(self.forgiving.last(window, now))
+    }
+
+    /// Shares lost in a window.
+    pub fn ratios(&self, window: Window, now: Instant) -> Ratios {
+        let ways = sum(self.windows.last(window, now));
         Ratios {
-            outbound: share(there),
-            inbound: share(back),
+            outbound: ways.there.share(),
+            inbound: ways.back.share(),
         }
     }
 
-    fn tick(&self, now: Instant) -> u64 {
-        now.saturating_duration_since(self.start).as_secs() / BUCKET.as_secs()
+    fn count(&mut self, now: Instant, mut add: impl FnMut(&mut Ways)) {
+        self.windows.count(now, &mut add);
+        self.forgiving.count(now, &mut add);
     }
 
-    fn count<R>(&mut self, now: Instant, add: impl FnOnce(&mut Bucket) -> R) {
-        let tick = self.tick(now);
-        let bucket = &mut self.buckets[(tick % BUCKETS as u64) as usize];
-        if bucket.tick != tick {
-            *bucket = Bucket {
-                tick,
-                ..Bucket::default()
-            };
-        }
-        add(bucket);
+    fn count_passed(&mut self, now: Instant) {
+        self.count(now, |w| {
+            w.there.add(1, 0);
+            w.back.add(1, 0);
+        });
     }
+}
+
+fn sum<'a>(counts: impl Iterator<Item = &'a Ways>) -> Ways {
+    let mut sum = Ways::default();
+    for more in counts {
+        sum.there.merge(more.there);
+        sum.back.merge(more.back);
+    }
+    sum
 }

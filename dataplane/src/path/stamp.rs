@@ -2,10 +2,14 @@
 //!
 //! Both ends are made and answered in the lane, so they measure the path and nothing behind it, and work where the host has
 //! IPv6 disabled. The reflector is stateful (§4.3): its own sequence numbers tell on which of the two ways a probe was lost.
+//! Probes and answers carry a [`Report`] as a TLV (RFC 8972): which probe of the other side was heard last, so that each side
+//! knows that its way there works even when the answers do not come back.
 
-use super::loss::{Loss, Ratios};
+use super::loss::{Loss, Ratios, Ways};
+use super::rtt::{Baseline, RoundTrips, Variation};
+use super::underway::{Missing, UnderWay};
+use super::window::Window;
 use crate::packet::udp::{self, Port, UdpV6};
-use std::collections::VecDeque;
 use std::net::Ipv6Addr;
 use std::time::{Duration, Instant};
 use zerocopy::byteorder::network_endian::{U16, U32, U64};
@@ -26,11 +30,8 @@ pub const PAYLOAD: usize = size_of::<Test>();
 /// Bytes of a probe as an inner packet.
 pub const PROBE: usize = udp::OVERHEAD_V6 + PAYLOAD;
 
-/// A probe without an answer after this long is lost.
-pub const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Probes under way that are remembered: more than [`REPLY_TIMEOUT`] of them at the fastest pace, pings included.
-const MAX_OUTSTANDING: usize = 64;
+/// Bytes of a probe of a path's health as an inner packet.
+pub const HEALTH_PROBE: usize = PROBE + size_of::<ReportTlv>();
 
 /// Synchronised bit clear, scale 0, multiplier 1 (RFC 4656 §4.1.2): round trips need no common clock.
 const ERROR_ESTIMATE: u16 = 1;
@@ -62,7 +63,88 @@ struct Reflected {
     padding: [u8; 3],
 }
 
+/// Our TLV (RFC 8972 §4), in both kinds of packet.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct ReportTlv {
+    flags: u8,
+    kind: u8,
+    length: U16,
+    heard_sequence: U32,
+    heard_timestamp: U64,
+    /// What follows: [`HEARD`], [`STALLED`].
+    bits: U32,
+}
+
 const _: () = assert!(size_of::<Test>() == 44 && size_of::<Reflected>() == 44);
+
+/// Private use (RFC 8972 §5.1).
+const REPORT: u8 = 252;
+
+/// The sender sets it, and a reflector that knows the TLV clears it (RFC 8972 §4).
+const UNRECOGNIZED: u8 = 0x80;
+
+/// The number and the timestamp are those of a probe.
+const HEARD: u32 = 1;
+
+/// The side that reports stood still lately.
+const STALLED: u32 = 2;
+
+/// Bytes of a TLV before its value.
+const TLV_HEADER: usize = 4;
+
+/// What one side says of itself in each packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The number and the timestamp of the last probe that it heard from the other side.
+    pub heard: Option<(u32, u64)>,
+    /// It stood still lately: what was not answered in time was no loss.
+    pub stalled: bool,
+}
+
+impl Report {
+    fn write(&self, flags: u8, out: &mut [u8]) {
+        let (sequence, timestamp) = self.heard.unwrap_or_default();
+        let bit = |set: bool, bit: u32| if set { bit } else { 0 };
+        let tlv = ReportTlv {
+            flags,
+            kind: REPORT,
+            length: U16::new((size_of::<ReportTlv>() - TLV_HEADER) as u16),
+            heard_sequence: U32::new(sequence),
+            heard_timestamp: U64::new(timestamp),
+            bits: U32::new(bit(self.heard.is_some(), HEARD) | bit(self.stalled, STALLED)),
+        };
+        out.copy_from_slice(tlv.as_bytes());
+    }
+
+    /// Reads it from the TLVs behind a base packet.
+    fn read(tlvs: &[u8]) -> Option<Report> {
+        let at = find_report(tlvs)?;
+        let (tlv, _) = ReportTlv::ref_from_prefix(tlvs.get(at..)?).ok()?;
+        let has = |bit| tlv.bits.get() & bit != 0;
+        Some(Report {
+            heard: has(HEARD).then(|| (tlv.heard_sequence.get(), tlv.heard_timestamp.get())),
+            stalled: has(STALLED),
+        })
+    }
+}
+
+/// Where our TLV begins. Zeros are padding, behind which nothing is looked for.
+fn find_report(tlvs: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        let [_, kind, high, low] = *tlvs.get(at..at + TLV_HEADER)? else {
+            return None;
+        };
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        let end = at + TLV_HEADER + length;
+        match kind {
+            0 => return None,
+            REPORT if end <= tlvs.len() && end - at == size_of::<ReportTlv>() => return Some(at),
+            _ => at = end,
+        }
+    }
+}
 
 /// Wall time for timestamps on the wire, kept by the monotonic clock from one reading on.
 #[derive(Clone, Copy, Debug)]
@@ -96,11 +178,10 @@ fn from_ntp(difference: u64) -> Duration {
     )
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Outstanding {
-    sequence: u32,
-    sent: Instant,
-    ping: Option<u32>,
+/// Nanoseconds of an NTP timestamp; only differences mean anything.
+fn nanos(stamp: u64) -> i64 {
+    let fraction = ((stamp & 0xffff_ffff) * 1_000_000_000) >> 32;
+    ((stamp >> 32) * 1_000_000_000 + fraction).cast_signed()
 }
 
 /// An answer that came in.
@@ -110,45 +191,18 @@ pub struct Measured {
     pub rtt: Duration,
     /// The token of the ping that this probe was.
     pub ping: Option<u32>,
-}
-
-/// Smoothed figures of a path.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RoundTrips {
-    /// The last one.
-    pub last: Option<Duration>,
-    /// The smallest.
-    pub min: Option<Duration>,
-    /// Exponentially weighted, one eighth a sample.
-    pub smoothed: Option<Duration>,
-    /// Interarrival jitter (RFC 3550 §6.4.1) over round trips.
-    pub jitter: Option<Duration>,
-}
-
-impl RoundTrips {
-    fn handle(&mut self, rtt: Duration) {
-        let step = |old: Duration, new: Duration, share: u32| {
-            if new > old {
-                old + (new - old) / share
-            } else {
-                old - (old - new) / share
-            }
-        };
-        if let Some(last) = self.last {
-            self.jitter = Some(step(self.jitter.unwrap_or_default(), rtt.abs_diff(last), 16));
-        }
-        self.last = Some(rtt);
-        self.min = Some(self.min.map_or(rtt, |min| min.min(rtt)));
-        self.smoothed = Some(self.smoothed.map_or(rtt, |old| step(old, rtt, 8)));
-    }
+    /// The peer says that it stood still lately: the round trip is not the path's.
+    pub stalled: bool,
 }
 
 /// The Session-Sender towards one peer.
 #[derive(Debug)]
 pub struct Sender {
-    next: u32,
-    outstanding: VecDeque<Outstanding>,
+    under_way: UnderWay,
     loss: Loss,
+    baseline: Baseline,
+    there: Variation,
+    back: Variation,
     /// Round trips so far.
     pub round_trips: RoundTrips,
 }
@@ -157,9 +211,11 @@ impl Sender {
     /// A session that begins now.
     pub fn new(now: Instant) -> Sender {
         Sender {
-            next: 0,
-            outstanding: VecDeque::with_capacity(MAX_OUTSTANDING),
+            under_way: UnderWay::new(now),
             loss: Loss::new(now),
+            baseline: Baseline::new(now),
+            there: Variation::default(),
+            back: Variation::default(),
             round_trips: RoundTrips::default(),
         }
     }
@@ -167,23 +223,15 @@ impl Sender {
     /// Writes the next probe as an inner packet. `ping`: the token to give back with its answer.
     pub fn probe(
         &mut self,
-        from: Ipv6Addr,
-        to: Ipv6Addr,
+        (from, to): (Ipv6Addr, Ipv6Addr),
         ping: Option<u32>,
+        report: &Report,
         clock: &NtpClock,
         now: Instant,
-    ) -> [u8; PROBE] {
-        let sequence = self.next;
-        self.next = self.next.wrapping_add(1);
-        if self.outstanding.len() == MAX_OUTSTANDING {
-            self.outstanding.pop_front();
-        }
-        self.outstanding.push_back(Outstanding {
-            sequence,
-            sent: now,
-            ping,
-        });
-        let mut packet = [0; PROBE];
+    ) -> [u8; HEALTH_PROBE] {
+        let sequence = self.under_way.handle_sent(clock.stamp(now), ping, now);
+        let mut packet = [0; HEALTH_PROBE];
+        report.write(UNRECOGNIZED, &mut packet[PROBE..]);
         let from = Port {
             address: from,
             port: SENDER_PORT,
@@ -193,33 +241,46 @@ impl Sender {
     }
 
     /// Takes an answer; `None` if it answers nothing under way (a duplicate, too late, or forged by the peer).
-    pub fn handle_reply(&mut self, payload: &[u8], now: Instant) -> Option<Measured> {
-        let (reply, _) = Reflected::ref_from_prefix(payload).ok()?;
+    pub fn handle_reply(&mut self, payload: &[u8], clock: &NtpClock, now: Instant) -> Option<Measured> {
+        let (reply, tlvs) = Reflected::ref_from_prefix(payload).ok()?;
         let sequence = reply.sender_sequence.get();
-        let at = self.outstanding.iter().position(|o| o.sequence == sequence)?;
-        let probe = self.outstanding.remove(at)?;
+        let probe = self
+            .under_way
+            .handle_answer(sequence, self.round_trips.due(), now)?;
         self.loss.handle_reply(sequence, reply.sequence.get(), now);
+        let (received, sent_back) = (reply.received.get(), reply.timestamp.get());
         let elapsed = now.saturating_duration_since(probe.sent);
-        let inside = from_ntp(reply.timestamp.get().wrapping_sub(reply.received.get()));
+        let inside = from_ntp(sent_back.wrapping_sub(received));
         // A reflector that claims more time than there was has a broken clock: count all of it as path.
         let rtt = elapsed.checked_sub(inside).unwrap_or(elapsed);
-        self.round_trips.handle(rtt);
+        let stalled = Report::read(tlvs).is_some_and(|report| report.stalled);
+        if !stalled {
+            self.round_trips.handle(rtt);
+            self.baseline.handle(rtt, now);
+            self.there.handle(nanos(probe.stamp), nanos(received));
+            self.back.handle(nanos(sent_back), nanos(clock.stamp(now)));
+        }
         Some(Measured {
             rtt,
             ping: probe.ping,
+            stalled,
         })
+    }
+
+    /// The peer's report, in a probe of its own. Returns whether it proves a probe of ours that nothing proved before.
+    pub fn handle_report(&mut self, report: &Report, now: Instant) -> bool {
+        let due = self.round_trips.due();
+        report
+            .heard
+            .is_some_and(|(sequence, stamp)| self.under_way.handle_echo(sequence, stamp, due, now))
     }
 
     /// Gives up on probes without an answer, and says how many. `heard`: whether anything authenticated came from the peer
     /// lately, which puts the blame on the way there.
     pub fn handle_timeout(&mut self, heard: bool, now: Instant) -> usize {
         let mut lost = 0;
-        while let Some(first) = self.outstanding.front() {
-            if now.saturating_duration_since(first.sent) < REPLY_TIMEOUT {
-                break;
-            }
-            self.loss.handle_silence(first.sequence, heard, now);
-            self.outstanding.pop_front();
+        while let Some(probe) = self.under_way.expire(now) {
+            self.loss.handle_silence(probe.sequence, heard, now);
             lost += 1;
         }
         lost
@@ -227,17 +288,50 @@ impl Sender {
 
     /// We slept: what is under way proves nothing. Pings keep waiting for theirs.
     pub fn restart(&mut self) {
-        self.outstanding.clear();
+        self.under_way.restart();
         self.loss.restart();
+        self.there.restart();
+        self.back.restart();
     }
 
-    /// Loss per direction over the last 10 s.
-    pub fn ratios(&self, now: Instant) -> Ratios {
-        self.loss.ratios(now)
+    /// The answers that are missing.
+    pub fn missing(&self, now: Instant) -> Missing {
+        self.under_way.missing(self.round_trips.due(), now)
+    }
+
+    /// How many may be before that says something.
+    pub fn allowed(&self, now: Instant) -> u32 {
+        self.under_way.allowed(now)
+    }
+
+    /// Loss per direction, as shares.
+    pub fn ratios(&self, window: Window, now: Instant) -> Ratios {
+        self.loss.ratios(window, now)
+    }
+
+    /// An outage has ended: it is no loss of a path that works.
+    pub fn forgive(&mut self, now: Instant) {
+        self.loss.forgive(now);
+    }
+
+    /// Loss per direction since the last outage, counted.
+    pub fn since_outage(&self, window: Window, now: Instant) -> Ways {
+        self.loss.since_outage(window, now)
+    }
+
+    /// The smallest round trip of the last five minutes.
+    pub fn least_rtt(&self, now: Instant) -> Option<Duration> {
+        self.baseline.least(now)
+    }
+
+    /// How much the delay varies on the way there, and on the way back.
+    pub fn variation(&self) -> [Option<Duration>; 2] {
+        [self.there.smoothed(), self.back.smoothed()]
     }
 }
 
-/// Writes a test packet as an inner packet that fills `out`, which holds at least [`PROBE`] bytes; what is more is padding.
+/// Writes a test packet as an inner packet that fills `out`, which holds at least [`PROBE`] bytes; what is behind those stays:
+/// padding, or TLVs.
 pub fn write_test(out: &mut [u8], from: Port, to: Ipv6Addr, sequence: u32, clock: &NtpClock, now: Instant) {
     let test = Test {
         sequence: U32::new(sequence),
@@ -246,7 +340,6 @@ pub fn write_test(out: &mut [u8], from: Port, to: Ipv6Addr, sequence: u32, clock
         must_be_zero: [0; 30],
     };
     out[udp::OVERHEAD_V6..PROBE].copy_from_slice(test.as_bytes());
-    out[PROBE..].fill(0);
     let to = Port {
         address: to,
         port: PORT,
@@ -264,20 +357,35 @@ pub fn answered(payload: &[u8]) -> Option<u32> {
 #[derive(Debug, Default)]
 pub struct Reflector {
     next: u32,
+    heard: Option<(u32, u64)>,
 }
 
 impl Reflector {
+    /// The last probe that was heard: its number and its timestamp.
+    pub fn heard(&self) -> Option<(u32, u64)> {
+        self.heard
+    }
+
+    /// Takes note of a probe, and returns what its sender reports. `None`: it is no probe.
+    pub fn handle_probe(&mut self, payload: &[u8]) -> Option<Report> {
+        let (test, tlvs) = Test::ref_from_prefix(payload).ok()?;
+        self.heard = Some((test.sequence.get(), test.timestamp.get()));
+        Some(Report::read(tlvs).unwrap_or_default())
+    }
+
     /// Writes the answer to a probe as an inner packet of the probe's size into `out`, and returns its length. `None`: no
-    /// probe, or too small a buffer. `hop_limit`: of the probe as it came.
+    /// probe, or too small a buffer. `hop_limit`: of the probe as it came. `report`: takes the place of the sender's, if that
+    /// sent one.
     pub fn reflect(
         &mut self,
         probe: &UdpV6<'_>,
         hop_limit: u8,
+        report: &Report,
         clock: &NtpClock,
         now: Instant,
         out: &mut [u8],
     ) -> Option<usize> {
-        let (test, rest) = Test::ref_from_prefix(probe.payload).ok()?;
+        let (test, tlvs) = Test::ref_from_prefix(probe.payload).ok()?;
         let len = udp::OVERHEAD_V6 + probe.payload.len();
         let out = out.get_mut(..len)?;
         let stamp = U64::new(clock.stamp(now));
@@ -296,7 +404,10 @@ impl Reflector {
         };
         self.next = self.next.wrapping_add(1);
         out[udp::OVERHEAD_V6..PROBE].copy_from_slice(reply.as_bytes());
-        out[PROBE..].copy_from_slice(rest);
+        out[PROBE..].copy_from_slice(tlvs);
+        if let Some(at) = find_report(tlvs) {
+            report.write(0, &mut out[PROBE + at..][..size_of::<ReportTlv>()]);
+        }
         udp::write_v6(out, probe.to, probe.from);
         Some(len)
     }

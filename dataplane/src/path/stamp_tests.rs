@@ -1,5 +1,6 @@
 use super::*;
 use crate::packet::{Packet, udp::parse_v6};
+use crate::path::underway::REPLY_TIMEOUT;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -32,8 +33,13 @@ impl World {
         }
     }
 
-    fn probe(&mut self, now: Instant) -> [u8; PROBE] {
-        self.sender.probe(self.a, self.b, None, &self.clock, now)
+    fn probe(&mut self, now: Instant) -> [u8; HEALTH_PROBE] {
+        let report = Report {
+            heard: Some((7, 70)),
+            stalled: false,
+        };
+        self.sender
+            .probe((self.a, self.b), None, &report, &self.clock, now)
     }
 
     fn reflect(&mut self, probe: &[u8], now: Instant) -> Vec<u8> {
@@ -43,7 +49,7 @@ impl World {
         assert_eq!(udp.to.port, PORT);
         let len = self
             .reflector
-            .reflect(&udp, 255, &self.clock, now, &mut out)
+            .reflect(&udp, 255, &Report::default(), &self.clock, now, &mut out)
             .unwrap();
         out.truncate(len);
         out
@@ -53,7 +59,7 @@ impl World {
         let packet = Packet::parse(reply).unwrap();
         let udp = parse_v6(&packet).unwrap();
         assert_eq!((udp.from.port, udp.to.port), (PORT, SENDER_PORT));
-        self.sender.handle_reply(udp.payload, now)
+        self.sender.handle_reply(udp.payload, &self.clock, now)
     }
 
     /// Probes every 100 ms for `seconds`; whether the i-th is lost there or back is for the closures to say.
@@ -93,7 +99,7 @@ fn a_round_trip_is_what_the_path_took() {
         (Some(25 * MS), Some(25 * MS), Some(25 * MS))
     );
     assert_eq!(rtt.jitter, Some(Duration::ZERO));
-    assert_eq!(world.sender.ratios(now), Ratios::default());
+    assert_eq!(world.sender.ratios(Window::TenSeconds, now), Ratios::default());
 }
 
 #[test]
@@ -124,7 +130,7 @@ fn the_time_inside_the_reflector_is_no_path() {
 fn loss_on_the_way_there_is_not_loss_on_the_way_back() {
     let mut world = World::new();
     let now = world.run(10, |i| i % 5 == 3, |_| false, true);
-    let ratios = world.sender.ratios(now);
+    let ratios = world.sender.ratios(Window::TenSeconds, now);
     assert!(near(ratios.outbound, 0.2) && ratios.inbound == 0.0, "{ratios:?}");
 }
 
@@ -132,7 +138,7 @@ fn loss_on_the_way_there_is_not_loss_on_the_way_back() {
 fn loss_on_the_way_back_is_not_loss_on_the_way_there() {
     let mut world = World::new();
     let now = world.run(10, |_| false, |i| i % 5 == 3, true);
-    let ratios = world.sender.ratios(now);
+    let ratios = world.sender.ratios(Window::TenSeconds, now);
     assert!(near(ratios.inbound, 0.2) && ratios.outbound == 0.0, "{ratios:?}");
 }
 
@@ -140,7 +146,7 @@ fn loss_on_the_way_back_is_not_loss_on_the_way_there() {
 fn loss_on_both_ways_is_told_apart() {
     let mut world = World::new();
     let now = world.run(10, |i| i % 2 == 1, |i| i % 8 == 4, true);
-    let ratios = world.sender.ratios(now);
+    let ratios = world.sender.ratios(Window::TenSeconds, now);
     assert!(
         near(ratios.outbound, 0.5) && near(ratios.inbound, 0.25),
         "{ratios:?}"
@@ -152,7 +158,7 @@ fn silence_is_blamed_by_whether_the_peer_is_heard() {
     for (heard, outbound, inbound) in [(true, 1.0, 0.0), (false, 0.0, 1.0)] {
         let mut world = World::new();
         let now = world.run(30, |i| i >= 100, |_| false, heard);
-        let ratios = world.sender.ratios(now);
+        let ratios = world.sender.ratios(Window::TenSeconds, now);
         assert_eq!((ratios.outbound, ratios.inbound), (outbound, inbound));
     }
 }
@@ -161,7 +167,7 @@ fn silence_is_blamed_by_whether_the_peer_is_heard() {
 fn silence_that_ends_is_not_counted_twice() {
     let mut world = World::new();
     let now = world.run(10, |i| (20..70).contains(&i), |_| false, true);
-    let ratios = world.sender.ratios(now);
+    let ratios = world.sender.ratios(Window::TenSeconds, now);
     assert!(near(ratios.outbound, 0.5) && ratios.inbound == 0.0, "{ratios:?}");
 }
 
@@ -169,7 +175,7 @@ fn silence_that_ends_is_not_counted_twice() {
 fn old_loss_is_forgotten_after_ten_seconds() {
     let mut world = World::new();
     let now = world.run(25, |i| i < 100, |_| false, true);
-    assert_eq!(world.sender.ratios(now), Ratios::default());
+    assert_eq!(world.sender.ratios(Window::TenSeconds, now), Ratios::default());
 }
 
 #[test]
@@ -186,7 +192,7 @@ fn overtaken_probes_and_answers_are_not_lost() {
     for reply in [&b, &c, &a] {
         world.reply(reply, now).unwrap();
     }
-    assert_eq!(world.sender.ratios(now), Ratios::default());
+    assert_eq!(world.sender.ratios(Window::TenSeconds, now), Ratios::default());
 }
 
 #[test]
@@ -201,7 +207,13 @@ fn a_restarted_reflector_is_no_loss() {
         let reply = world.reflect(&probe, now);
         world.reply(&reply, now).unwrap();
     }
-    assert!(world.sender.ratios(now + Duration::from_secs(2)).inbound < 0.02);
+    assert!(
+        world
+            .sender
+            .ratios(Window::TenSeconds, now + Duration::from_secs(2))
+            .inbound
+            < 0.02
+    );
 }
 
 #[test]
@@ -212,8 +224,13 @@ fn duplicates_and_inventions_measure_nothing() {
     let reply = world.reflect(&probe, now);
     assert!(world.reply(&reply, now).is_some());
     assert!(world.reply(&reply, now).is_none());
-    assert!(world.sender.handle_reply(&[0; 43], now).is_none());
-    assert!(world.sender.handle_reply(&[0xff; 44], now).is_none());
+    assert!(world.sender.handle_reply(&[0; 43], &world.clock, now).is_none());
+    assert!(
+        world
+            .sender
+            .handle_reply(&[0xff; 44], &world.clock, now)
+            .is_none()
+    );
 }
 
 #[test]
@@ -252,7 +269,47 @@ fn an_answer_has_the_size_of_its_probe_and_keeps_what_is_behind_it() {
     udp::write_v6(&mut probe, a, b);
     let reply = world.reflect(&probe, now);
     assert_eq!(reply.len(), probe.len());
-    assert_eq!(reply[PROBE..], [0xaa; 100]);
+    assert_eq!(reply[HEALTH_PROBE..], [0xaa; 100]);
+}
+
+#[test]
+fn each_side_reports_what_it_heard() {
+    let mut world = World::new();
+    let now = world.start;
+    let probe = world.probe(now);
+    let payload = &probe[udp::OVERHEAD_V6..];
+    let theirs = world.reflector.handle_probe(payload).unwrap();
+    assert_eq!(theirs.heard, Some((7, 70)));
+    let heard = world.reflector.heard();
+    assert_eq!(heard, Some((0, world.clock.stamp(now))));
+    let report = Report {
+        heard,
+        stalled: false,
+    };
+    assert!(world.sender.handle_report(&report, now + 5 * MS));
+    assert!(!world.sender.handle_report(&report, now + 6 * MS), "no news");
+    assert_eq!(world.sender.missing(now + 3000 * MS).count, 0);
+}
+
+#[test]
+fn the_report_is_found_behind_other_tlvs_and_nowhere_else() {
+    let report = Report {
+        heard: None,
+        stalled: true,
+    };
+    let mut ours = [0; size_of::<ReportTlv>()];
+    report.write(UNRECOGNIZED, &mut ours);
+    assert_eq!(ours[..4], [UNRECOGNIZED, REPORT, 0, 16]);
+    let other = [UNRECOGNIZED, 253, 0, 3, 1, 2, 3];
+    assert_eq!(Report::read(&[&other[..], &ours].concat()), Some(report));
+    assert_eq!(
+        Report::read(&[&[0; 4][..], &ours].concat()),
+        None,
+        "behind padding"
+    );
+    assert_eq!(Report::read(&ours[..19]), None);
+    assert_eq!(Report::read(&[UNRECOGNIZED, REPORT, 0xff, 0xff]), None);
+    assert_eq!(Report::read(&[]), None);
 }
 
 #[test]

@@ -12,6 +12,8 @@ pub(crate) struct StandIn {
     next_index: u32,
     initiated: Option<u32>,
     session: Option<Session>,
+    /// The one before: packets still come under it, for ever if two handshakes crossed.
+    previous: Option<Session>,
     unconfirmed: Option<Session>,
     stamp: u64,
     newest_stamp: u64,
@@ -47,12 +49,18 @@ impl StandIn {
         self.next_index
     }
 
+    fn take(&mut self, session: Option<Session>) {
+        self.previous = std::mem::replace(&mut self.session, session);
+    }
+
     fn data(&mut self, datagram: &[u8], out: &mut [u8]) -> Opened {
         let index = word(datagram, 4);
         if self.unconfirmed.as_ref().is_some_and(|s| s.ours == index) {
-            self.session = self.unconfirmed.take();
+            let confirmed = self.unconfirmed.take();
+            self.take(confirmed);
         }
-        let Some(session) = self.session.as_mut().filter(|s| s.ours == index) else {
+        let mut sessions = self.session.iter_mut().chain(&mut self.previous);
+        let Some(session) = sessions.find(|s| s.ours == index) else {
             return Opened::Rejected(Rejected::NoSession);
         };
         if !session.seen.insert(counter(datagram)) {
@@ -94,6 +102,7 @@ impl Seal for StandIn {
             next_index: index << 8,
             initiated: None,
             session: None,
+            previous: None,
             unconfirmed: None,
             stamp: 0,
             newest_stamp: 0,
@@ -136,7 +145,7 @@ impl Seal for StandIn {
             }
             Message::Response if self.initiated == Some(word(datagram, 8)) => {
                 self.initiated = None;
-                self.session = Some(Session::new(word(datagram, 8), word(datagram, 4), now));
+                self.take(Some(Session::new(word(datagram, 8), word(datagram, 4), now)));
                 Opened::Established {
                     len: self.seal(&[], out, now).unwrap(),
                 }
@@ -164,7 +173,7 @@ impl Seal for StandIn {
             .as_ref()
             .is_some_and(|s| now.saturating_duration_since(s.since) >= SESSION)
         {
-            self.session = None;
+            (self.session, self.previous) = (None, None);
         }
         Ticked::Idle
     }

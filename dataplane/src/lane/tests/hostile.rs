@@ -19,7 +19,7 @@ fn replayed_packets_are_dropped_and_move_nothing() {
     for i in 0..20u8 {
         net.outbound(1, &packet("10.1.0.9", "10.0.0.5", &[i]));
     }
-    net.run(10 * MS);
+    net.run(30 * MS);
     assert_eq!(net.delivered(0).len(), 20);
     let data: Vec<_> = net
         .captured()
@@ -69,7 +69,9 @@ fn a_packet_that_was_overtaken_does_not_move_the_endpoint_back() {
     net.captured();
     net.outbound(1, &packet("10.1.0.9", "10.0.0.5", b"early"));
     net.outbound(1, &packet("10.1.0.9", "10.0.0.5", b"late"));
-    let sent = net.captured();
+    let mut sent = net.captured();
+    // Traffic on an idle path has it probed at once.
+    sent.retain(|flight| flight.payload.len() < 100);
     let elsewhere = SocketAddr::from(([192, 0, 2, 99], 9));
     net.inject(0, elsewhere, &sent[1].payload);
     assert_eq!(net.peer(0, 1).endpoint, Some(elsewhere));

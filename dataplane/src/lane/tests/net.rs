@@ -269,6 +269,7 @@ impl<S: Seal> Net<S> {
     /// A datagram arrives at node `n` now, from wherever.
     pub(super) fn inject(&mut self, n: usize, from: SocketAddr, payload: &[u8]) {
         let node = &mut self.nodes[n];
+        node.engine.handle_wake(self.now);
         let datagram = Datagram {
             source: from,
             local: None,

@@ -7,7 +7,7 @@ use crate::tunnel::stand_in::StandIn;
 use std::time::Duration;
 
 /// Sealed probe or answer.
-const PROBE: usize = crate::path::stamp::PROBE + crate::tunnel::OVERHEAD;
+const PROBE: usize = crate::path::stamp::HEALTH_PROBE + crate::tunnel::OVERHEAD;
 
 fn is_probe(f: &Flight) -> bool {
     f.kind() == 4 && f.payload.len() == PROBE
