@@ -183,6 +183,24 @@ impl Dataplane {
             .unwrap_or_default()
     }
 
+    /// Addresses of this host changed, and those in `lost` are gone or without a link: what used them is moved away at once, and
+    /// every peer hears from us, from wherever the kernel sends now.
+    pub fn handle_local_change(&self, lost: &[IpAddr]) {
+        let lost: Arc<[IpAddr]> = lost.into();
+        for lane in &self.lanes {
+            if lane
+                .commander
+                .send(Command::LocalChange(Arc::clone(&lost)))
+                .is_err()
+            {
+                tracing::warn!(
+                    lane = lane.index,
+                    "the lane was not told that addresses of this host changed"
+                );
+            }
+        }
+    }
+
     /// The round trip of one probe through the tunnel to `peer`.
     pub async fn ping(&self, peer: PeerId, timeout: Duration) -> Result<Duration, PingError> {
         let (reply, answer) = oneshot::channel();

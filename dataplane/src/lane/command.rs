@@ -1,6 +1,7 @@
 //! What the handle asks of a lane: a bounded queue and an eventfd that ends the lane's wait.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender};
@@ -27,6 +28,8 @@ pub(crate) enum Command {
     Listen(Arc<Underlay>, SyncSender<()>),
     /// Probe a peer once.
     Ping(PeerId, PingReply),
+    /// Addresses of this host changed; these are lost.
+    LocalChange(Arc<[IpAddr]>),
     /// Say that the loop still turns.
     Echo(oneshot::Sender<()>),
     /// Come to an end.

@@ -22,6 +22,7 @@ mod inbox;
 mod io;
 pub(crate) mod link;
 mod liveness;
+mod local;
 mod mtu;
 mod outbound;
 mod path;
@@ -127,6 +128,7 @@ impl Lane {
                     drop(done);
                 }
                 Command::Ping(peer, reply) => self.pings.ask(&mut self.engine, peer, reply, now),
+                Command::LocalChange(lost) => self.engine.handle_local_change(&lost, now),
                 Command::Echo(reply) => drop(reply.send(())),
                 Command::Shutdown => return Ok(ControlFlow::Break(())),
             }

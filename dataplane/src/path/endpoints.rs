@@ -4,7 +4,7 @@
 //! which is no move: we picked the address, the handshake only says that it works. What an operator chooses is taken at once.
 
 use crate::batch::Endpoint;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Most endpoints that one initiation goes to.
 pub const AT_ONCE: usize = 4;
@@ -48,6 +48,18 @@ impl Endpoints {
     /// Where packets to the peer go.
     pub fn current(&self) -> Option<Endpoint> {
         self.proven.or(self.tentative)
+    }
+
+    /// These addresses of ours are gone. Returns whether packets to the peer left from one of them; the kernel chooses another
+    /// for the next.
+    pub fn forget_local(&mut self, lost: &[IpAddr]) -> bool {
+        let hit = |e: &Endpoint| e.local.is_some_and(|local| lost.contains(&local));
+        let used = self.current().is_some_and(|current| hit(&current));
+        let places = self.proven.iter_mut().chain(&mut self.tentative);
+        for place in places.filter(|place| hit(place)) {
+            place.local = None;
+        }
+        used
     }
 
     /// The endpoint that an authenticated packet came from, or a handshake of ours completed on.
@@ -162,6 +174,20 @@ mod tests {
         assert_eq!(endpoints.next_targets(0, true), [from]);
         assert_eq!(endpoints.next_targets(0, false), [Endpoint::from(at(1))]);
         assert_eq!(endpoints.next_targets(1, true), [Endpoint::from(at(1))]);
+    }
+
+    #[test]
+    fn an_address_of_ours_that_is_gone_is_used_no_more() {
+        let mut endpoints = with(1..2);
+        let ours: IpAddr = [198, 51, 100, 1].into();
+        assert!(!endpoints.forget_local(&[ours]));
+        endpoints.handle_data(Endpoint {
+            remote: at(1),
+            local: Some(ours),
+        });
+        assert!(!endpoints.forget_local(&[[198, 51, 100, 2].into()]));
+        assert!(endpoints.forget_local(&[ours]));
+        assert_eq!(endpoints.current(), Some(Endpoint::from(at(1))));
     }
 
     #[test]

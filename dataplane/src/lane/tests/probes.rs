@@ -2,7 +2,8 @@
 
 use super::net::*;
 use crate::lane::engine::{EngineEvent, PingRefused};
-use crate::stats::PeerState;
+use crate::path::health::Cause;
+use crate::stats::{PathState, PeerState};
 use crate::tunnel::stand_in::StandIn;
 use std::time::Duration;
 
@@ -105,7 +106,6 @@ fn a_one_way_block_is_noticed_on_both_sides_with_its_direction() {
             _ => None,
         })
     };
-    use crate::path::health::Cause;
     assert_eq!(
         reason(0),
         Some(Cause::NotAnswering),
@@ -192,4 +192,45 @@ fn half_of_all_packets_lost_takes_nobody_down() {
         .filter(|e| matches!(e, EngineEvent::PeerDown { .. }))
         .count();
     assert!(downs <= 1, "{downs}");
+}
+
+#[test]
+fn a_peer_that_stands_still_is_suspect_after_a_third_of_a_second_and_never_says_so_of_others() {
+    let mut net: Net<StandIn> = Net::up(2);
+    for _ in 0..50 {
+        net.outbound(0, &packet("10.0.0.5", "10.1.0.9", b"x"));
+        net.run(20 * MS);
+    }
+    let began = net.now;
+    net.lose = Box::new(|_| true);
+    let suspect = |net: &Net<StandIn>| net.peer(0, 1).path == PathState::Suspect;
+    while !suspect(&net) && net.now < began + 1000 * MS {
+        net.outbound(0, &packet("10.0.0.5", "10.1.0.9", b"x"));
+        net.run(10 * MS);
+    }
+    let took = net.now - began;
+    assert!((250 * MS..=360 * MS).contains(&took), "{took:?}");
+    assert_eq!(net.peer(0, 1).state, PeerState::Up, "the word for people waits");
+    let told = net.nodes[0].events.iter().any(|e| {
+        matches!(e, EngineEvent::PathChanged { change, .. }
+            if (change.from, change.to, change.cause) == (PathState::Up, PathState::Suspect, Cause::Silent))
+    });
+    assert!(told);
+    net.run(2000 * MS);
+    assert_eq!(net.peer(0, 1).state, PeerState::Down);
+}
+
+#[test]
+fn a_node_whose_address_changed_is_answered_at_its_new_one_after_one_way() {
+    let mut net: Net<StandIn> = Net::up(2);
+    net.run(3000 * MS);
+    let moved = std::net::SocketAddr::from(([203, 0, 113, 7], 4242));
+    net.nodes[0].address = moved;
+    let now = net.now;
+    net.nodes[0].engine.handle_local_change(&[], now);
+    net.run(6 * MS);
+    assert_eq!(net.peer(1, 0).endpoint, Some(moved));
+    net.run(3000 * MS);
+    assert_eq!(net.peer(0, 1).path, PathState::Up);
+    assert_eq!(net.peer(0, 1).probes_lost, 0);
 }
