@@ -27,6 +27,10 @@ const HOPELESS: usize = 3;
 pub(crate) struct Outcome {
     /// The longest silence, or with [`Ends::Repaired`] the time until the first packet.
     pub(crate) gap: Duration,
+    /// When that silence was over, from the failure on.
+    pub(crate) over_at: Duration,
+    /// When sz gave the prefix to another gateway, from the failure on, as its own history says.
+    pub(crate) moved_at: Option<Duration>,
     pub(crate) lost: u64,
     pub(crate) changes: u64,
     /// The open connection broke.
@@ -77,13 +81,16 @@ fn one(scene: &Scene<'_>, failure: &Failure, watch: &mut Watch) -> Result<Outcom
         .flows_steadily(STEADY, AMPLY)
         .context("before the failure")?;
     watch.talk.goes_on(AMPLY).context("before the failure")?;
+    let before = scene.mark()?;
     stream.turn_page();
     let (outcome, changes) = scene.counting_changes(|| break_it(scene, failure, stream, &roles))?;
     let Broken {
         arrivals,
+        begin,
         gap,
         failed,
     } = outcome?;
+    let moved_at = scene.moved_since(&before)?;
     let resumed = match failed.is_none() {
         true => watch.talk.goes_on(TCP_RESUMES),
         false => Ok(()),
@@ -97,6 +104,8 @@ fn one(scene: &Scene<'_>, failure: &Failure, watch: &mut Watch) -> Result<Outcom
     }
     Ok(Outcome {
         gap,
+        moved_at,
+        over_at: arrivals.longest_at.saturating_sub(begin),
         lost: arrivals.lost(),
         changes,
         reset,
@@ -107,6 +116,8 @@ fn one(scene: &Scene<'_>, failure: &Failure, watch: &mut Watch) -> Result<Outcom
 /// What the stream's account says of a failure.
 struct Broken {
     arrivals: Arrivals,
+    /// On the clock of the arrivals.
+    begin: Duration,
     gap: Duration,
     failed: Option<String>,
 }
@@ -135,6 +146,7 @@ fn break_it(scene: &Scene<'_>, failure: &Failure, stream: &TestStream, roles: &R
     }
     Ok(Broken {
         arrivals,
+        begin,
         gap,
         failed: recovered.err().map(|error| in_short(&error)),
     })
@@ -174,6 +186,7 @@ fn repaired(
     let failed = first.and_then(|_| settled(stream, sent)).err();
     Ok(Broken {
         arrivals: stream.turn_page(),
+        begin,
         gap,
         failed: failed.map(|error| in_short(&error)),
     })

@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use meshnode_tests::topology::{Roles, Twins, Wire, active, crowd};
+use meshnode_tests::topology::{Roles, SHARED, Twins, Wire, active, crowd};
 use meshnode_tests::traffic::{Talk, TestStream};
 use meshnode_tests::world::{Host, World};
 use meshnode_tests::{Node, node};
@@ -35,6 +35,12 @@ pub(crate) struct Scene<'a> {
     pub(crate) twins: Twins<'a>,
     /// They do nothing but to be there.
     _crowd: Vec<Node<'a>>,
+}
+
+/// A moment in a node's history.
+pub(crate) struct Mark {
+    event: u64,
+    time: SystemTime,
 }
 
 /// A stream and a connection on one flow.
@@ -113,6 +119,27 @@ impl<'a> Scene<'a> {
     /// Takes them away.
     pub(crate) fn internet_is_clear(&self) -> Result<()> {
         self.twins.vpcs.internet.nft("delete table inet fault")
+    }
+
+    /// This moment in sz's history.
+    pub(crate) fn mark(&self) -> Result<Mark> {
+        Ok(Mark {
+            event: self.twins.source()?.latest_event()?,
+            time: SystemTime::now(),
+        })
+    }
+
+    /// How long after that moment sz moved the traffic first, if it did.
+    pub(crate) fn moved_since(&self, mark: &Mark) -> Result<Option<Duration>> {
+        let events = self.twins.source()?.events(mark.event)?;
+        let moved = events
+            .iter()
+            .find(|event| event["kind"] == "route" && event["prefix"] == SHARED);
+        let Some(time) = moved.and_then(|event| event["time_ms"].as_u64()) else {
+            return Ok(None);
+        };
+        let time = UNIX_EPOCH + Duration::from_millis(time);
+        Ok(Some(time.duration_since(mark.time).unwrap_or_default()))
     }
 
     /// Counts how often the traffic moves while `body` runs.

@@ -1,10 +1,12 @@
 //! Every run as JSON, for later comparison.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::{Report, Row, milliseconds, page};
 
-/// `failures[].runs[]` has a gap in milliseconds per run.
+/// `failures[].runs[]` has a gap in milliseconds per run, and when it was over and the route had moved, counted from the failure.
 pub(super) fn json(report: &Report) -> Value {
     let machine = &report.machine;
     json!({
@@ -25,7 +27,9 @@ pub(super) fn json(report: &Report) -> Value {
 fn failure(row: &Row) -> Value {
     let runs = row.outcomes.iter().map(|run| {
         json!({
-            "gap_ms": (milliseconds(run.gap) * 10.0).round() / 10.0,
+            "gap_ms": tenths(run.gap),
+            "gap_over_at_ms": tenths(run.over_at),
+            "moved_at_ms": run.moved_at.map(tenths),
             "lost": run.lost,
             "route_changes": run.changes,
             "reset": run.reset,
@@ -41,4 +45,8 @@ fn failure(row: &Row) -> Value {
         "note": row.note,
         "runs": runs.collect::<Vec<_>>(),
     })
+}
+
+fn tenths(time: Duration) -> f64 {
+    (milliseconds(time) * 10.0).round() / 10.0
 }
