@@ -157,6 +157,11 @@ impl Dataplane {
         self.lanes.iter().for_each(|lane| lane.commander.wake());
     }
 
+    /// What the lanes forward by, at this moment.
+    pub fn table(&self) -> Arc<CompiledTable> {
+        self.tables.load_full()
+    }
+
     /// What happens from now on; only the first caller gets it.
     pub fn events(&self) -> Option<mpsc::Receiver<DataplaneEvent>> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).take()

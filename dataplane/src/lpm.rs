@@ -40,6 +40,20 @@ impl<T> LongestPrefix<T> {
         }
     }
 
+    /// The longest prefix that holds an address.
+    pub(crate) fn longest(&self, address: IpAddr) -> Option<IpNet> {
+        match address {
+            IpAddr::V4(a) => self
+                .v4
+                .get_lpm(&Ipv4Net::from(a))
+                .map(|(prefix, _)| IpNet::V4(prefix)),
+            IpAddr::V6(a) => self
+                .v6
+                .get_lpm(&Ipv6Net::from(a))
+                .map(|(prefix, _)| IpNet::V6(prefix)),
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.v4.is_empty() && self.v6.is_empty()
     }

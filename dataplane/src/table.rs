@@ -361,6 +361,17 @@ impl CompiledTable {
         self.local.contains(destination)
     }
 
+    /// The longest prefix that holds a destination.
+    pub fn matched(&self, destination: IpAddr) -> Option<IpNet> {
+        self.routes.longest(destination)
+    }
+
+    /// The peers of a group, by their indices in this table.
+    pub fn group(&self, group: u32) -> Vec<u32> {
+        let group = self.groups.get(group as usize);
+        group.into_iter().flatten().map(|(peer, _)| *peer).collect()
+    }
+
     /// Who serves a destination, by longest prefix.
     pub fn route(&self, destination: IpAddr) -> Option<Hop> {
         self.routes.get(destination).copied()

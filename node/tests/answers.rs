@@ -300,3 +300,114 @@ fn what_is_no_node_is_told_from_a_node() {
     assert_eq!(said.status.code(), Some(1));
     assert!(text(&said.stderr).contains("gave no usable answer"));
 }
+
+const EXPLANATION: &str = r#"{"source":"10.1.7.7","destination":"10.9.0.1","arrives":{"from":"host"},"outcome":"forwarded",
+    "drop_reason":null,"text":"it goes to hk through sz","fix":null,
+    "source_check":{"fine":true,"text":"10.1.7.7 is in this node's prefix 10.1.0.0/16: others accept it from here"},
+    "kernel":{"fine":true,"text":"10.9.0.0/16 dev mesh0 proto 77"},"prefix":"10.9.0.0/16",
+    "candidates":[{"prefix":"10.9.0.0/16","node":"hk","state":"active","priority":200,"health":"up","rtt_ms":12.4,"reason":null},
+      {"prefix":"10.9.0.0/16","node":"gz","state":"standby","priority":100,"health":"up","rtt_ms":3.0,
+       "reason":"hk has the higher priority 200"}],
+    "gateways":[{"node":"hk","id":"abcd","path":"relay:sz","relay":{"node":"sz","id":"ef01","near_ms":5.0,"far_ms":7.1},
+      "endpoint":"203.0.113.9:51820","health":"up","has_session":true,"since_s":62.0,"proven_s":0.25,"rtt_ms":12.4,
+      "loss":0.0,"mtu":1411}]}"#;
+
+#[test]
+fn explain_tells_the_outcome_first_and_then_what_led_to_it() {
+    let node = Node::answering(&[(
+        "GET /v1/explain?source=10.1.7.7&destination=10.9.0.1",
+        200,
+        EXPLANATION,
+    )]);
+    let said = node.run(&["explain", "10.1.7.7", "10.9.0.1"]);
+    let story = text(&said.stdout);
+    assert_eq!(
+        story.lines().next(),
+        Some("10.1.7.7 → 10.9.0.1  goes to hk"),
+        "{story}"
+    );
+    for line in [
+        "  kernel    10.9.0.0/16 dev mesh0 proto 77",
+        "  path      hk: relay:sz, up for 1m 2s, 12.4 ms, 0 % lost, last answer 0.2 s ago",
+        "10.9.0.0/16  gz    standby       100  up    3.00 ms  hk has the higher priority 200",
+    ] {
+        assert!(
+            story.lines().any(|found| found == line),
+            "{line} is missing in\n{story}"
+        );
+    }
+    let json: serde_json::Value =
+        serde_json::from_slice(&node.run(&["explain", "10.1.7.7", "10.9.0.1", "--json"]).stdout).unwrap();
+    assert_eq!(json["gateways"][0]["relay"]["far_ms"], 7.1);
+}
+
+#[test]
+fn a_dropped_packet_is_told_with_its_reason_and_fix() {
+    let answer = r#"{"source":"192.0.2.1","destination":"10.9.0.1","arrives":{"from":"peer","name":"hk"},"outcome":"dropped",
+        "drop_reason":"source_not_allowed","text":"that peer may not","fix":"ask for a grant","source_check":null,
+        "kernel":null,"prefix":null,"candidates":[],"gateways":[]}"#;
+    let node = Node::answering(&[
+        (
+            "GET /v1/explain?source=192.0.2.1&destination=10.9.0.1&from=hk",
+            200,
+            answer,
+        ),
+        ("GET /v1/explain?destination=10.9.0.1", 200, answer),
+    ]);
+    let said = node.run(&["explain", "192.0.2.1", "10.9.0.1", "--from", "hk"]);
+    let story = text(&said.stdout);
+    assert!(
+        story.starts_with("192.0.2.1 → 10.9.0.1  dropped: source_not_allowed\n"),
+        "{story}"
+    );
+    assert!(
+        story.contains("out of the tunnel from hk") && story.contains("fix       ask for a grant"),
+        "{story}"
+    );
+    let said = node.run(&["trace", "10.9.0.1"]);
+    assert_eq!(said.status.code(), Some(1));
+    assert!(text(&said.stderr).contains("packets to 10.9.0.1 are dropped: source_not_allowed"));
+}
+
+#[test]
+fn trace_probes_the_relay_and_the_gateway() {
+    let node = Node::answering(&[
+        ("GET /v1/explain?destination=10.9.0.1", 200, EXPLANATION),
+        ("POST /v1/ping", 200, r#"{"rtt_ms":1.5,"error":null}"#),
+    ]);
+    let said = node.run(&["trace", "10.9.0.1", "-c", "2", "-i", "0.01"]);
+    let lines: Vec<&str> = text(&said.stdout).lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "to 10.9.0.1 in 10.9.0.0/16, 2 probes a hop, inside the tunnels",
+            "   NODE  ROLE     PATH      LOSS     LAST     BEST     MEAN    WORST   MTU",
+            "1  sz    relay    direct     0 %  1.50 ms  1.50 ms  1.50 ms  1.50 ms     -",
+            "2  hk    gateway  relay:sz   0 %  1.50 ms  1.50 ms  1.50 ms  1.50 ms  1411",
+            "sz measures 7.10 ms to hk",
+            "10.9.0.1 itself is behind that and was not probed",
+        ]
+    );
+    let asked: Vec<String> = node.requests.try_iter().map(|(_, body)| body).collect();
+    assert!(
+        asked[1].contains("ef01") && asked[2].contains("abcd"),
+        "{asked:?}"
+    );
+
+    let silent = Node::answering(&[
+        ("GET /v1/explain?destination=10.9.0.1", 200, EXPLANATION),
+        (
+            "POST /v1/ping",
+            200,
+            r#"{"rtt_ms":null,"error":"no answer in time"}"#,
+        ),
+    ]);
+    let said = silent.run(&["trace", "10.9.0.1", "-c", "1", "--json"]);
+    assert_eq!(said.status.code(), Some(1));
+    let json: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
+    assert_eq!(
+        (&json["hops"][1]["sent"], &json["hops"][1]["received"]),
+        (&1.into(), &0.into())
+    );
+    assert!(text(&said.stderr).contains("nothing came back from hk"));
+}

@@ -15,9 +15,9 @@ use super::refuse::Refuse;
 use super::status;
 use super::types::{
     CidrAnswer, CidrRequest, ClientAddRequest, ClientConfig, ClientRemoved, Clients, DrainAnswer,
-    DrainRequest, Events, EventsQuery, GrantAnswer, GrantRequest, GuardAnswer, InviteAnswer, InviteRequest,
-    LeaveAnswer, Peers, PingAnswer, PingRequest, ReloadAnswer, RevokeAnswer, RevokeRequest, RevokeTarget,
-    Routes, Status,
+    DrainRequest, Events, EventsQuery, ExplainQuery, Explanation, GrantAnswer, GrantRequest, GuardAnswer,
+    InviteAnswer, InviteRequest, LeaveAnswer, Peers, PingAnswer, PingRequest, ReloadAnswer, RevokeAnswer,
+    RevokeRequest, RevokeTarget, Routes, Status,
 };
 use crate::daemon::core::Command;
 use crate::daemon::leaving::{self, Moved};
@@ -41,6 +41,7 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/v1/peers", get(peers))
         .route("/v1/routes", get(routes))
         .route("/v1/events", get(events))
+        .route("/v1/explain", get(explain))
         .route("/v1/clients", get(clients).post(add_client))
         .route("/v1/clients/{name}", delete(remove_client))
         .route("/v1/clients/{name}/config", get(client_config))
@@ -66,12 +67,16 @@ async fn peers(State(node): Shared) -> Json<Peers> {
 
 async fn routes(State(node): Shared) -> Json<Routes> {
     Json(Routes {
-        routes: status::routes(&node.now_composed()),
+        routes: status::routes(&node.now_composed(), &node.dataplane.health()),
     })
 }
 
 async fn events(State(node): Shared, Query(query): Query<EventsQuery>) -> Answer<Events> {
     node.journal.read(&query).await.map(Json)
+}
+
+async fn explain(State(node): Shared, Query(query): Query<ExplainQuery>) -> Answer<Explanation> {
+    super::explain::explain(&node, &query).map(Json)
 }
 
 async fn clients(State(node): Shared) -> Json<Clients> {

@@ -6,6 +6,7 @@
 //! | `GET /v1/peers` | [`types::Peers`] |
 //! | `GET /v1/routes` | [`types::Routes`] |
 //! | `GET /v1/events?after=N&limit=M&wait_ms=W` | [`types::Events`]; with `wait_ms` it waits for news |
+//! | `GET /v1/explain?source=S&destination=D&from=NODE` | [`types::Explanation`] |
 //! | `GET /v1/clients` | [`types::Clients`] |
 //! | `POST /v1/invite` [`types::InviteRequest`] | [`types::InviteAnswer`] |
 //! | `POST /v1/grant` [`types::GrantRequest`] | [`types::GrantAnswer`] |
@@ -23,6 +24,7 @@
 //! Every refusal is a 4xx or 5xx status with a [`types::Refusal`].
 
 pub mod client;
+mod explain;
 mod handlers;
 pub mod refuse;
 pub mod seeing;

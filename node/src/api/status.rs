@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use meshnode_crypto::{WgPublicKey, mesh_address};
 use meshnode_dataplane::stats::LaneStats;
-use meshnode_dataplane::{Offload, PeerStats, Stats};
+use meshnode_dataplane::{Offload, PathState, PeerHealth, PeerStats, Stats};
 use meshnode_membership::view::NodeView;
 
 use super::types::{
@@ -14,17 +14,18 @@ use super::types::{
 };
 use crate::daemon::composed::Composed;
 use crate::daemon::node::{Node, wall_now};
-use crate::desired;
+use crate::desired::{self, Paths};
 use crate::state::ClientEntry;
 
 /// Everything.
 pub fn status(node: &Node) -> Status {
     let (composed, stats) = (node.now_composed(), node.dataplane.stats());
+    let paths = node.dataplane.health();
     Status {
         mesh: node.mesh.to_string(),
         node: own(node, &composed, &stats),
-        peers: peer_list(&composed, &stats),
-        routes: routes(&composed),
+        peers: peer_list(&composed, &stats, &paths),
+        routes: routes(&composed, &paths),
         clients: clients(&composed, &stats),
         warnings: composed.warnings.clone(),
     }
@@ -49,14 +50,14 @@ pub fn peers(node: &Node) -> Peers {
         node: own_name(&composed),
         id: node.me.to_string(),
         rejected: rejected.collect(),
-        peers: peer_list(&composed, &stats),
+        peers: peer_list(&composed, &stats, &node.dataplane.health()),
     }
 }
 
 /// Every prefix of the others.
-pub fn routes(composed: &Composed) -> Vec<RouteStatus> {
+pub fn routes(composed: &Composed, paths: &Paths) -> Vec<RouteStatus> {
     let now = Instant::now();
-    let route = |r: &desired::RouteStatus| RouteStatus {
+    let route = |(r, since): (&desired::RouteStatus, &Instant)| RouteStatus {
         prefix: r.prefix,
         via: r.via.clone(),
         state: match r.state {
@@ -65,8 +66,11 @@ pub fn routes(composed: &Composed) -> Vec<RouteStatus> {
             desired::RouteState::Rejected => RouteState::Rejected,
         },
         reason: r.reason.as_ref().map(|reason| reason.text(now)),
+        priority: composed.priority(r),
+        health: Some(health_word(paths.get(r.owner.as_bytes()))),
+        since_s: Some(seconds(now.saturating_duration_since(*since))),
     };
-    composed.routes.iter().map(route).collect()
+    composed.routes.iter().zip(&composed.since).map(route).collect()
 }
 
 /// The attached devices.
@@ -141,19 +145,18 @@ fn own_name(composed: &Composed) -> String {
     published.unwrap_or_else(|| composed.settings.name.to_string())
 }
 
-fn peer_list(composed: &Composed, stats: &Stats) -> Vec<PeerStatus> {
+fn peer_list(composed: &Composed, stats: &Stats, paths: &Paths) -> Vec<PeerStatus> {
     let none = PeerStats::default();
-    let mut peers: Vec<PeerStatus> = composed
-        .view
-        .nodes
-        .values()
-        .map(|n| peer(composed, n, stats.peers.get(n.id.as_bytes()).unwrap_or(&none)))
+    let measured = |node: &NodeView| stats.peers.get(node.id.as_bytes()).unwrap_or(&none);
+    let nodes = composed.view.nodes.values();
+    let mut peers: Vec<PeerStatus> = nodes
+        .map(|node| peer(composed, node, measured(node), paths.get(node.id.as_bytes())))
         .collect();
     peers.sort_by(|a, b| a.name.cmp(&b.name));
     peers
 }
 
-fn peer(composed: &Composed, node: &NodeView, measured: &PeerStats) -> PeerStatus {
+fn peer(composed: &Composed, node: &NodeView, measured: &PeerStats, path: Option<&PeerHealth>) -> PeerStatus {
     let known = |loss: f64| (measured.probes_sent > 0).then_some(loss);
     PeerStatus {
         name: node.name.clone(),
@@ -163,6 +166,9 @@ fn peer(composed: &Composed, node: &NodeView, measured: &PeerStats) -> PeerStatu
             meshnode_dataplane::PeerState::Connecting => PeerState::Connecting,
             meshnode_dataplane::PeerState::Down => PeerState::Down,
         },
+        health: health_word(path),
+        health_cause: path.map(|path| path.cause.as_str().to_owned()),
+        health_s: path.map(|path| seconds(path.since.elapsed())),
         endpoint: measured.endpoint,
         path: composed.way(measured),
         mesh_ip: node.mesh_address,
@@ -178,6 +184,12 @@ fn peer(composed: &Composed, node: &NodeView, measured: &PeerStats) -> PeerStatu
         rx_bytes: measured.rx_bytes,
         version: node.version.clone(),
     }
+}
+
+fn health_word(path: Option<&PeerHealth>) -> String {
+    path.map_or(PathState::Connecting, |path| path.state)
+        .as_str()
+        .to_owned()
 }
 
 /// To the microsecond: nobody reads more digits.

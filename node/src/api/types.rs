@@ -119,6 +119,15 @@ pub struct PeerStatus {
     pub id: String,
     /// Whether packets can go there.
     pub state: PeerState,
+    /// What is known of the path in use: `up`, `degraded`, `suspect`, `down`, `connecting`.
+    #[serde(default)]
+    pub health: String,
+    /// Why it is so, as a stable word.
+    #[serde(default)]
+    pub health_cause: Option<String>,
+    /// Seconds in this health.
+    #[serde(default)]
+    pub health_s: Option<f64>,
     /// Where its packets come from now.
     pub endpoint: Option<SocketAddr>,
     /// `direct`, or `relay:<name>`.
@@ -175,6 +184,15 @@ pub struct RouteStatus {
     pub state: RouteState,
     /// Why, where that is not plain.
     pub reason: Option<String>,
+    /// Among owners of one prefix the highest wins.
+    #[serde(default)]
+    pub priority: Option<u16>,
+    /// Health of the path to its owner: `up`, `degraded`, `suspect`, `down`, `connecting`.
+    #[serde(default)]
+    pub health: Option<String>,
+    /// Seconds in its state.
+    #[serde(default)]
+    pub since_s: Option<f64>,
 }
 
 /// One attached WireGuard device.

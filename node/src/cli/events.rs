@@ -9,9 +9,10 @@ use crate::api::types::{Event, Events, Kind};
 use crate::output::clock::LocalTime;
 use crate::output::style::{Paint, Style};
 use crate::output::table::screen_width;
-use crate::output::{Failure, duration};
+use crate::output::{Failure, duration, wrap};
 
 use super::context::{Context, now};
+use super::watch::json_line;
 
 /// How long the node may keep one question open.
 const WAIT_MS: u64 = 15_000;
@@ -113,8 +114,7 @@ impl Options {
         for event in events {
             let line = match self.json {
                 false => page.lines(event),
-                true => serde_json::to_string(event)
-                    .map_err(|error| Failure::new("cannot write the event as JSON").because(error))?,
+                true => json_line(event)?,
             };
             context.console.print(line)?;
         }
@@ -211,8 +211,6 @@ const WIDEST: usize = 24;
 const KIND: usize = 8;
 /// Width of a time with milliseconds.
 const TIME: usize = 12;
-/// Less room than this for the reason, and it is not wrapped.
-const LEAST_ROOM: usize = 20;
 
 impl Page {
     fn new(style: Style) -> Page {
@@ -266,22 +264,7 @@ impl Page {
     /// The reason, on a screen that is too narrow over several lines in its own column.
     fn wrapped(&self, text: &str) -> String {
         let indent = TIME + KIND + self.subject + self.change + 4 * 2;
-        let room = self
-            .screen
-            .map_or(usize::MAX, |screen| screen.saturating_sub(indent));
-        if room < LEAST_ROOM {
-            return text.to_owned();
-        }
-        let mut lines = vec![String::new()];
-        for word in text.split(' ') {
-            let last = lines.len() - 1;
-            match lines[last].is_empty() || lines[last].chars().count() + 1 + word.chars().count() <= room {
-                true if lines[last].is_empty() => lines[last].push_str(word),
-                true => lines[last] += &format!(" {word}"),
-                false => lines.push(word.to_owned()),
-            }
-        }
-        lines.join(&format!("\n{:indent$}", ""))
+        wrap::hanging(text, indent, self.screen)
     }
 }
 
@@ -310,10 +293,10 @@ fn change(event: &Event) -> String {
 fn paint(event: &Event) -> Option<Paint> {
     let what = &event.what;
     match (what.kind, what.to.as_deref()) {
-        (Kind::Path, Some("up")) => Some(Paint::Good),
+        (Kind::Path, Some("up" | "direct")) => Some(Paint::Good),
         (Kind::Path, Some("down" | "suspect")) | (Kind::Route, None) => Some(Paint::Bad),
-        (Kind::Path, _) | (Kind::Route, _) if what.from.is_some() => Some(Paint::Warn),
-        (Kind::Route, _) => Some(Paint::Good),
+        (Kind::Route, _) if what.from.is_none() => Some(Paint::Good),
+        (Kind::Path | Kind::Route, _) => Some(Paint::Warn),
         (Kind::Revoked | Kind::Conflict, _) => Some(Paint::Bad),
         (Kind::Stall | Kind::Clock | Kind::Offload | Kind::Lane | Kind::Drain, _) => Some(Paint::Warn),
         _ => None,

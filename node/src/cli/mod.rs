@@ -13,6 +13,7 @@ mod client;
 mod completions;
 mod drain;
 mod events;
+mod explain;
 mod grant;
 mod guard;
 mod init;
@@ -25,6 +26,7 @@ mod reload;
 mod revoke;
 mod routes;
 mod status;
+mod trace;
 mod up;
 mod version;
 
@@ -75,6 +77,10 @@ enum Command {
     Events(events::Options),
     /// Measure the round trip to a node, inside the tunnel
     Ping(ping::Options),
+    /// Show over which nodes packets to an address go, probing each
+    Trace(trace::Options),
+    /// Say what happens to a packet from one address to another, and why
+    Explain(explain::Options),
     /// Announce or withdraw a prefix
     Cidr(cidr::Options),
     /// Read the configuration file again
@@ -129,6 +135,8 @@ fn dispatch(cli: Cli, matches: &ArgMatches, console: &Console) -> Result<(), Fai
         Command::Routes(options) => options.run(&context(None)),
         Command::Events(options) => options.run(&context(None)),
         Command::Ping(options) => options.run(&context(None)),
+        Command::Trace(options) => options.run(&context(None)),
+        Command::Explain(options) => options.run(&context(None)),
         Command::Cidr(options) => options.run(&context(None)),
         Command::Reload(options) => options.run(&context(None)),
         Command::Grant(options) => options.run(&context(None)),

@@ -196,6 +196,15 @@ fn state(state: PeerState) -> (String, Option<Paint>) {
     }
 }
 
+/// The health of a path, painted.
+pub fn health(word: &str) -> (String, Option<Paint>) {
+    match word {
+        "up" => cell(Paint::Good, word),
+        "degraded" | "connecting" => cell(Paint::Warn, word),
+        _ => cell(Paint::Bad, word),
+    }
+}
+
 fn endpoint(peer: &PeerStatus) -> String {
     match (peer.endpoint, peer.path.as_str()) {
         (Some(endpoint), _) => endpoint.to_string(),
@@ -218,7 +227,7 @@ fn cidrs(peer: &PeerStatus) -> String {
     )
 }
 
-fn loss(ratio: Option<f64>) -> (String, Option<Paint>) {
+pub fn loss(ratio: Option<f64>) -> (String, Option<Paint>) {
     match ratio {
         None => plain("-"),
         Some(ratio) => (percent(ratio), loss_paint(ratio)),
@@ -247,7 +256,7 @@ fn loss_paint(ratio: f64) -> Option<Paint> {
 }
 
 /// `0 %`, `0.4 %`, `12 %`.
-fn percent(ratio: f64) -> String {
+pub fn percent(ratio: f64) -> String {
     match ratio * 100.0 {
         0.0 => "0 %".to_owned(),
         percent if percent < 9.95 => format!("{percent:.1} %"),

@@ -124,7 +124,7 @@ fn line(name: &str, number: u64, answer: &PingAnswer) -> String {
 }
 
 /// Seconds, with a fraction if wanted.
-fn interval(text: &str) -> Result<Duration, String> {
+pub fn interval(text: &str) -> Result<Duration, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.01..=3600.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
         _ => Err(format!("`{text}` is no number of seconds from 0.01 to 3600")),

@@ -17,6 +17,9 @@ fn peer(name: &str, state: PeerState) -> PeerStatus {
         state,
         endpoint: up.then(|| "203.0.113.9:51820".parse().unwrap()),
         path: "direct".to_owned(),
+        health: "up".to_owned(),
+        health_cause: None,
+        health_s: None,
         mesh_ip: "fd12:3456:789a:1:2:3:4:5".parse().unwrap(),
         cidrs: vec!["172.18.0.0/16".parse().unwrap(), "fd00:18::/64".parse().unwrap()],
         rtt_ms: up.then_some(12.437),
@@ -50,6 +53,9 @@ fn status() -> Status {
         via: via.to_owned(),
         state,
         reason: reason.map(str::to_owned),
+        priority: Some(100),
+        health: Some("up".to_owned()),
+        since_s: Some(61.0),
     };
     Status {
         mesh: format!("{:a<64}", "3f9a2c1d"),

@@ -73,13 +73,26 @@ impl View {
         context: &Context<'_>,
         draw: &impl Fn(&A, Style) -> String,
     ) -> Result<String, Failure> {
-        let json = match (self.json, self.watch) {
-            (false, _) => return Ok(draw(answer, context.console.style())),
-            (true, false) => serde_json::to_string_pretty(answer),
-            (true, true) => serde_json::to_string(answer),
-        };
-        json.map_err(|error| Failure::new("cannot write the answer as JSON").because(error))
+        match (self.json, self.watch) {
+            (false, _) => Ok(draw(answer, context.console.style())),
+            (true, false) => json(answer),
+            (true, true) => json_line(answer),
+        }
     }
+}
+
+/// A document for people and programs.
+pub fn json(answer: &impl Serialize) -> Result<String, Failure> {
+    serde_json::to_string_pretty(answer).map_err(no_json)
+}
+
+/// A document on one line.
+pub fn json_line(answer: &impl Serialize) -> Result<String, Failure> {
+    serde_json::to_string(answer).map_err(no_json)
+}
+
+fn no_json(error: serde_json::Error) -> Failure {
+    Failure::new("cannot write the answer as JSON").because(error)
 }
 
 async fn ask<A: DeserializeOwned>(node: &Client, path: &str) -> Result<A, Failure> {

@@ -15,7 +15,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::announce::{self, Announcing};
 use super::changes::RouteChanges;
-use super::composed::Composed;
+use super::composed::{self, Composed};
 use super::journal::Journal;
 use super::kernel::KernelKeeper;
 use super::keys::RunKeys;
@@ -182,6 +182,7 @@ impl Core {
         );
         self.dataplane.apply(table);
         self.changes.note(&desired.changes, &paths, Instant::now());
+        self.write_down(&view, &desired);
         self.apply_kernel(&desired).await?;
         let endpoints = endpoints::endpoints(
             &self.settings.advertise,
@@ -245,6 +246,18 @@ impl Core {
         table.map_or_else(PrefixOptions::default, |table| table.options)
     }
 
+    /// What this composition changed, in the history.
+    fn write_down(&self, view: &Arc<View>, desired: &Desired) {
+        let before = self.named();
+        let known = |node: &NodeId| view.nodes.get(node).or(before.nodes.get(node));
+        let name = |node: &NodeId| known(node).map_or_else(|| node.short(), |known| known.name.clone());
+        if !Arc::ptr_eq(&before, view) {
+            self.journal.note(sources::drains(&before, view));
+        }
+        let moved = routes::changes(&desired.changes, &desired.statuses, name, Instant::now());
+        self.journal.note(moved);
+    }
+
     fn publish(
         &mut self,
         view: Arc<View>,
@@ -253,14 +266,15 @@ impl Core {
         endpoints: Vec<std::net::SocketAddr>,
     ) {
         let before = self.composed.as_ref().map(|c| Arc::clone(&c.borrow()));
-        let drains = before.as_ref().map(|c| sources::drains(&c.view, &view));
-        self.journal.note(drains.into_iter().flatten());
-        let before = before.as_ref().map_or(&[][..], |c| &c.routes);
-        self.journal
-            .note(routes::changes(before, &desired.statuses, Instant::now()));
+        let (old, times) = before
+            .as_ref()
+            .map_or((&[][..], &[][..]), |c| (&c.routes, &c.since));
         let composed = Arc::new(Composed {
             warnings: self.warnings(&desired, &announcing),
             view,
+            since: composed::since(old, times, &desired.statuses, Instant::now()),
+            kernel: desired.kernel,
+            host: Arc::clone(&self.seen.borrow().host),
             settings: Arc::clone(&self.settings),
             routes: desired.statuses,
             announced: announcing.prefixes,

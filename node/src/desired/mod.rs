@@ -8,6 +8,7 @@
 
 mod addresses;
 pub mod choice;
+pub mod explain;
 #[cfg(test)]
 pub mod fixture;
 mod guards;

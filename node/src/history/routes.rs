@@ -7,100 +7,111 @@ use ipnet::IpNet;
 use meshnode_crypto::NodeId;
 
 use super::{Happening, Kind};
-use crate::desired::{RouteState, RouteStatus};
+use crate::desired::{RouteCause, RouteChange, RouteStatus, Target};
 
 /// From so many prefixes with the same change on they are one event: a node with hundreds of prefixes must not push
 /// everything else out.
 const MANY: usize = 16;
 
-/// A prefix that goes elsewhere now.
+/// What is said of a prefix; many of which the same is said are one event.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Move {
+struct Saying {
     from: Option<String>,
     to: Option<String>,
-    cause: &'static str,
+    cause: RouteCause,
     text: String,
 }
 
-/// One event for each prefix whose serving node changed, sorted; many alike are one.
-pub fn changes(before: &[RouteStatus], after: &[RouteStatus], now: Instant) -> Vec<Happening> {
-    let (old, new) = (active(before), active(after));
-    let mut moves: BTreeMap<Move, Vec<IpNet>> = BTreeMap::new();
-    let prefixes = old.keys().chain(new.keys().filter(|p| !old.contains_key(*p)));
-    for prefix in prefixes {
-        let (from, to) = (old.get(prefix).copied(), new.get(prefix).copied());
-        if from.map(|r| r.owner) != to.map(|r| r.owner) {
-            let moved = moved(*prefix, from, to, after, now);
-            moves.entry(moved).or_default().push(*prefix);
-        }
+/// One event for each prefix that goes elsewhere, in the order of the changes; many alike are one.
+///
+/// `statuses`: what became of the owners, which says why the former one lost. `name`: the shown name of a node, also of
+/// one that has just gone.
+pub fn changes(
+    changes: &[RouteChange],
+    statuses: &[RouteStatus],
+    name: impl Fn(&NodeId) -> String,
+    now: Instant,
+) -> Vec<Happening> {
+    let mut sayings: BTreeMap<Saying, Vec<IpNet>> = BTreeMap::new();
+    for change in changes {
+        let target = |target: &Option<Target>| target.as_ref().map(|target| shown(target, &name));
+        let (from, to) = (target(&change.from), target(&change.to));
+        let text = match why_lost(change, statuses, now) {
+            Some((lost, reason)) => format!("{}: {reason}", name(&lost)),
+            None => plainly(change.cause, from.as_deref(), to.as_deref()),
+        };
+        let saying = Saying {
+            from,
+            to,
+            cause: change.cause,
+            text,
+        };
+        sayings.entry(saying).or_default().push(change.prefix);
     }
-    moves
+    sayings
         .into_iter()
-        .flat_map(|(moved, prefixes)| events(&moved, &prefixes))
+        .flat_map(|(saying, prefixes)| events(&saying, &prefixes))
         .collect()
 }
 
-fn active(statuses: &[RouteStatus]) -> BTreeMap<IpNet, &RouteStatus> {
-    let active = statuses.iter().filter(|s| s.state == RouteState::Active);
-    active.map(|s| (s.prefix, s)).collect()
-}
-
-fn moved(
-    prefix: IpNet,
-    from: Option<&RouteStatus>,
-    to: Option<&RouteStatus>,
-    after: &[RouteStatus],
-    now: Instant,
-) -> Move {
-    let (cause, text) = match (from, to) {
-        (None, Some(to)) => ("announced", format!("{} serves it", to.via)),
-        (Some(from), _) => why_lost(from, status_of(prefix, from.owner, after), now),
-        (None, None) => ("announced", String::new()),
-    };
-    let name = |status: Option<&RouteStatus>| status.map(|s| s.via.clone());
-    Move {
-        from: name(from),
-        to: name(to),
-        cause,
-        text,
+/// `hk`, `gz + hk`, `10.0.0.0/8` where a wider prefix helps out, `dropped`.
+fn shown(target: &Target, name: impl Fn(&NodeId) -> String) -> String {
+    match target {
+        Target::Node(node) => name(node),
+        Target::Balanced(nodes) => nodes.iter().map(name).collect::<Vec<_>>().join(" + "),
+        Target::LessSpecific(wider) => wider.to_string(),
+        Target::Dropped => "dropped".to_owned(),
     }
 }
 
-/// What became of the node that served the prefix, says why it does no longer.
-fn why_lost(from: &RouteStatus, status: Option<&RouteStatus>, now: Instant) -> (&'static str, String) {
-    match status {
-        None => ("withdrawn", format!("{} announces it no more", from.via)),
-        Some(status) => {
-            let cause = match status.state {
-                RouteState::Rejected => "rejected",
-                _ => "preferred",
-            };
-            let reason = status.reason.as_ref().map(|reason| reason.text(now));
-            (cause, reason.unwrap_or_default())
-        }
+/// A node that was left, and what speaks against it now.
+fn why_lost(change: &RouteChange, statuses: &[RouteStatus], now: Instant) -> Option<(NodeId, String)> {
+    let kept = |node: &NodeId| change.to.as_ref().is_some_and(|to| to.nodes().contains(node));
+    let lost = change.from.as_ref()?.nodes().iter().find(|node| !kept(node))?;
+    let begins = statuses.partition_point(|status| status.prefix < change.prefix);
+    let of_prefix = statuses[begins..]
+        .iter()
+        .take_while(|status| status.prefix == change.prefix);
+    let reason = of_prefix
+        .into_iter()
+        .find(|status| status.owner == *lost)?
+        .reason
+        .as_ref()?;
+    Some((*lost, reason.text(now)))
+}
+
+fn plainly(cause: RouteCause, from: Option<&str>, to: Option<&str>) -> String {
+    let (from, to) = (from.unwrap_or("nobody"), to.unwrap_or("nobody"));
+    match cause {
+        RouteCause::Announced => format!("{to} serves it"),
+        RouteCause::Withdrawn => format!("{from} announces it no more"),
+        RouteCause::Health => format!("{from} does not answer"),
+        RouteCause::Quality => format!("the path to {to} is better"),
+        RouteCause::Interface => format!("the interface of {from} is down"),
+        RouteCause::Check => format!("what should answer through {from} does not"),
+        RouteCause::Drain => format!("{from} is being drained"),
+        RouteCause::Priority => format!("{to} has the higher priority"),
+        RouteCause::Returned => format!("{to} has worked for long enough again"),
+        RouteCause::Settings => "settings changed, here or at its owners".to_owned(),
     }
 }
 
-fn status_of(prefix: IpNet, owner: NodeId, statuses: &[RouteStatus]) -> Option<&RouteStatus> {
-    statuses.iter().find(|s| s.prefix == prefix && s.owner == owner)
-}
-
-fn events(moved: &Move, prefixes: &[IpNet]) -> Vec<Happening> {
+fn events(saying: &Saying, prefixes: &[IpNet]) -> Vec<Happening> {
     let event = |text: String| {
         Happening::new(Kind::Route)
-            .change(moved.from.as_ref(), moved.to.as_ref())
-            .because(moved.cause, text)
+            .change(saying.from.as_ref(), saying.to.as_ref())
+            .because(saying.cause.as_str(), text)
     };
     match prefixes {
         [first, .., last] if prefixes.len() >= MANY => {
             let which = format!("{} prefixes from {first} to {last}", prefixes.len());
-            vec![event(format!("{which}: {}", moved.text))]
+            vec![event(format!("{which}: {}", saying.text))]
         }
         few => few
             .iter()
             .map(|prefix| Happening {
                 prefix: Some(*prefix),
-                ..event(moved.text.clone())
+                ..event(saying.text.clone())
             })
             .collect(),
     }

@@ -47,6 +47,9 @@ fn scrape(peers: &[u8], stats: &Stats) -> String {
     let composed = Composed {
         view: Arc::new(view),
         settings: Arc::new(settings()),
+        since: vec![Instant::now(); desired.statuses.len()],
+        kernel: desired.kernel,
+        host: Arc::default(),
         routes: desired.statuses,
         announced: Vec::new(),
         guarded: BTreeSet::new(),

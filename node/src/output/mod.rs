@@ -11,6 +11,7 @@ pub mod progress;
 pub mod size;
 pub mod style;
 pub mod table;
+pub mod wrap;
 
 pub use console::Console;
 pub use failure::Failure;

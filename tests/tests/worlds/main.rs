@@ -25,6 +25,7 @@ mod relays;
 mod restarts;
 mod roaming;
 mod routes;
+mod seeing;
 mod stopped;
 mod three_vpcs;
 
