@@ -165,6 +165,10 @@ impl Choice {
         let switch = match (self.via, taken) {
             (None, _) => self.leave(direct, best, now),
             (Some(_), None) => Some(self.replace(direct, best)),
+            // Another is proven while this one keeps us waiting.
+            (Some(_), Some((_, taken))) if !taken.works() && best.is_some_and(|(_, best)| best.works()) => {
+                Some(self.replace(direct, best))
+            }
             (Some(_), Some((_, taken))) => self.stay(direct, taken, now),
         }?;
         (self.well, self.better) = (None, None);
@@ -303,6 +307,21 @@ mod tests {
         assert_eq!(
             choice.handle_timeout(&lost, &relays, now + TRIAL),
             to(None, Reason::RelayLost)
+        );
+    }
+
+    #[test]
+    fn a_relay_that_proved_itself_takes_over_from_one_that_has_not() {
+        let (mut choice, now) = (Choice::default(), start());
+        let lost = path(PathState::Suspect, 10, now);
+        let first = (ONE, path(PathState::Connecting, 30, now));
+        choice.handle_timeout(&lost, &[first], now);
+        let untried = (TWO, path(PathState::Connecting, 20, now));
+        assert_eq!(choice.handle_timeout(&lost, &[first, untried], now), None);
+        let proven = (TWO, path(PathState::Up, 90, now));
+        assert_eq!(
+            choice.handle_timeout(&lost, &[first, proven], now),
+            to(Some(TWO), Reason::RelayLost)
         );
     }
 
