@@ -63,6 +63,7 @@ impl<'a> ThreeVpcs<'a> {
             only_ipv4: options.only_ipv4,
         };
         mesh.is_complete()?;
+        mesh.is_routed()?;
         Ok(mesh)
     }
 
@@ -162,6 +163,27 @@ impl<'a> Mesh<'a> {
                 .filter(|name| *name != node.name())
                 .collect();
             node.meets(&others)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the kernel of every gateway routes every other VPC to the mesh. Before that nothing keeps packets of a
+    /// prefix that was never heard of from leaving in clear.
+    ///
+    /// # Errors
+    /// It does not in time.
+    pub fn is_routed(&self) -> Result<()> {
+        for (from, to) in self.pairs() {
+            let prefixes = to.plan.cidrs();
+            for (family, prefix) in ["-4", "-6"].iter().zip(&prefixes).take(self.families()) {
+                let what = format!("{} has a route to {prefix}", from.plan.name);
+                eventually(&what, CARRIES, || {
+                    let words = [family, "route", "show", "proto", "77", prefix.as_str()];
+                    let routes = from.gateway.run("ip", &words)?;
+                    ensure!(routes.contains("dev mesh0"), "only: {routes}");
+                    Ok(())
+                })?;
+            }
         }
         Ok(())
     }

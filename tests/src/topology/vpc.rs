@@ -136,9 +136,10 @@ pub struct Vpc {
 }
 
 /// What a gateway's way to the internet is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Wire {
     /// A virtual cable: fast, and always clear.
+    #[default]
     Cable,
     /// A [`Link`]: its conditions can be changed.
     Link,

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use meshnode_tests::node::peers;
 use meshnode_tests::topology::{Options, ThreeVpcs, Vpc, realm};
 use meshnode_tests::traffic::{Pulse, Talk};
-use meshnode_tests::{Node, Realm, in_world};
+use meshnode_tests::{Node, Realm, eventually, in_world};
 
 use crate::AMPLY;
 
@@ -66,8 +66,12 @@ fn a_pair_that_is_cut_talks_through_the_third_until_the_cut_is_mended() -> Resul
         there.flows(AMPLY)?;
         back.flows(AMPLY)?;
         talk.goes_on(AMPLY)?;
-        ensure!(relay.metric("meshnode_relay_sessions")? >= 1.0);
-        ensure!(relay.metric("meshnode_relayed_packets_total")? > 0.0);
+        for counted in ["meshnode_relay_sessions", "meshnode_relayed_packets_total"] {
+            eventually(&format!("the relay counts {counted}"), AMPLY, || {
+                ensure!(relay.metric(counted)? >= 1.0);
+                Ok(())
+            })?;
+        }
         vpcs.internet.nft("delete table inet one_way")?;
         vpcs.internet.nft("delete table inet other_way")?;
         goes(one, "hk", "direct")?;
