@@ -101,7 +101,8 @@ pub(crate) const FAILURES: &[Failure] = &[
         key: "gateway-black-holed",
         title: "gateway's underlay black-holed",
         flow: Flow::Shared,
-        ends: Ends::Moved,
+        // Over the LAN the other gateway may relay for it: the route need not move.
+        ends: Ends::Flows,
         target: GATEWAY_FAILS,
         fault: gateway::BLACK_HOLED,
         wire: Wire::Cable,
