@@ -28,7 +28,8 @@ pub struct Arrivals {
     pub duplicates: u64,
     /// The longest time without a datagram, less the beat.
     pub longest_gap: Duration,
-    /// The same, less what the sending thread itself was late: that is the network's.
+    /// The same, less what the sending thread itself was late, and at least a beat for each datagram lost in a row (a late
+    /// reader would hide them): that is the network's.
     pub longest_own_gap: Duration,
     /// When the latter ended.
     pub longest_at: Duration,
@@ -127,7 +128,9 @@ impl Arrivals {
             .received
             .saturating_sub(last.received)
             .saturating_sub(self.beat);
+        let lost = u32::try_from(arrival.number - last.number - 1).unwrap_or(u32::MAX);
         let own = gap.saturating_sub(self.pause_of_the_sender(last, arrival));
+        let own = own.max(self.beat * lost);
         if gap > PAUSE {
             self.steady_from = arrival.number;
         }
@@ -183,6 +186,13 @@ mod tests {
         assert_eq!(arrivals.longest_gap, 39 * MS);
         assert_eq!(arrivals.longest_own_gap, Duration::ZERO);
         assert_eq!(arrivals.lost(), 0);
+    }
+
+    #[test]
+    fn late_reader_does_not_hide_an_outage() {
+        let arrivals = account(&[(1, 1, 400), (2, 2, 400), (300, 300, 405)]);
+        assert_eq!(arrivals.longest_gap, 4 * MS);
+        assert_eq!(arrivals.longest_own_gap, 297 * MS);
     }
 
     #[test]
