@@ -12,6 +12,7 @@ use meshnode_membership::api::{DEFAULT_MAX_MEMBERS, MembershipConfig, Timing};
 use meshnode_membership::ports::WallClock;
 use meshnode_membership::quic::endpoint::QuicEndpoint;
 use meshnode_membership::service::Membership;
+use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::{mpsc, watch};
 
 use super::changes::RouteChanges;
@@ -23,7 +24,7 @@ use super::port::SharedPort;
 use super::sockets::Sockets;
 use super::stop::Running;
 use super::{StartMode, keys, watchdog};
-use crate::adapt::netlink::{Farewell, Interface, MARK, Netlink};
+use crate::adapt::netlink::{Farewell, Interface, LocalChange, MARK, Netlink};
 use crate::adapt::sysctl;
 use crate::config::Settings;
 use crate::desired::{GuardMemory, Host, Reach, choice};
@@ -171,6 +172,21 @@ async fn attach(core: &mut Core) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Tells the data plane at once when addresses of this host stop or begin to work: the core hears of it later, with routes.
+async fn follow_addresses(
+    mut changes: broadcast::Receiver<LocalChange>,
+    node: Arc<Node>,
+) -> anyhow::Result<()> {
+    loop {
+        match changes.recv().await {
+            Ok(change) => node.dataplane.handle_local_change(&change.lost),
+            // What was missed may have been a loss: peers are asked, and what is broken shows.
+            Err(RecvError::Lagged(_)) => node.dataplane.handle_local_change(&[]),
+            Err(RecvError::Closed) => return Ok(()),
+        }
+    }
+}
+
 fn serve(core: Core, sockets: Sockets, started: Instant) -> anyhow::Result<Running> {
     let (requests, inbox) = mpsc::channel::<Command>(REQUESTS);
     let (leave, leaving) = mpsc::channel(1);
@@ -201,8 +217,10 @@ fn serve(core: Core, sockets: Sockets, started: Instant) -> anyhow::Result<Runni
     });
     let settings = Arc::clone(&core.settings);
     let members = core.membership.subscribe();
+    let addresses = core.netlink.local_changes();
     let mut supervisor = Supervisor::default();
     supervisor.spawn("core", core.run(inbox, events, members));
+    supervisor.spawn("addresses", follow_addresses(addresses, Arc::clone(&node)));
     let files = sockets.serve(&mut supervisor, &node);
     supervisor.spawn("watchdog", watchdog::run(Arc::clone(&node)));
     node.ready.store(true, Ordering::Release);

@@ -6,6 +6,7 @@
 //! a flushed table, a renamed interface and our own start look alike.
 
 mod kernel;
+mod local;
 mod message;
 mod monitor;
 mod pace;
@@ -19,9 +20,10 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 pub use kernel::Refused;
+pub use local::LocalChange;
 pub use message::MARK;
 pub use plan::{Interface, Owned};
 
@@ -93,19 +95,25 @@ pub struct Counters {
 pub struct Netlink {
     commands: mpsc::Sender<task::Command>,
     seen: watch::Receiver<Seen>,
+    local: broadcast::Sender<LocalChange>,
     counters: Arc<Counters>,
 }
+
+/// Changes of addresses that may wait for a reader.
+const LOCAL_CHANGES: usize = 64;
 
 impl Netlink {
     /// Connects, reads the host and starts to listen. Nothing is changed yet.
     pub async fn start(ledger: Arc<dyn Ledger>) -> Result<Netlink, NetlinkError> {
         let (commands, inbox) = mpsc::channel(16);
         let counters = Arc::new(Counters::default());
-        let (task, seen) = task::Task::open(ledger, Arc::clone(&counters)).await?;
+        let (local, _) = broadcast::channel(LOCAL_CHANGES);
+        let (task, seen) = task::Task::open(ledger, Arc::clone(&counters), local.clone()).await?;
         tokio::spawn(task.run(inbox));
         Ok(Netlink {
             commands,
             seen,
+            local,
             counters,
         })
     }
@@ -129,6 +137,11 @@ impl Netlink {
     /// The host, followed.
     pub fn seen(&self) -> watch::Receiver<Seen> {
         self.seen.clone()
+    }
+
+    /// Addresses that stop or begin to work, from now on and without delay.
+    pub fn local_changes(&self) -> broadcast::Receiver<LocalChange> {
+        self.local.subscribe()
     }
 
     /// How often others' changes were repaired.

@@ -181,12 +181,14 @@ fn link(message: &LinkMessage) -> Link {
     link
 }
 
-async fn addresses(handle: &Handle) -> Result<Vec<Address>, rtnetlink::Error> {
+/// Every address.
+pub(super) async fn addresses(handle: &Handle) -> Result<Vec<Address>, rtnetlink::Error> {
     let messages: Vec<AddressMessage> = handle.address().get().execute().try_collect().await?;
     Ok(messages.iter().filter_map(address).collect())
 }
 
-fn address(message: &AddressMessage) -> Option<Address> {
+/// What an address message says; `None`: nothing of use.
+pub(super) fn address(message: &AddressMessage) -> Option<Address> {
     // On point-to-point links IFA_ADDRESS is the other end and IFA_LOCAL is ours.
     let local = message.attributes.iter().find_map(|a| match a {
         AddressAttribute::Local(ip) => Some(*ip),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use rtnetlink::Handle;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::kernel::{self, Refused};
@@ -16,7 +16,7 @@ use super::monitor::{self, Wake};
 use super::pace::Pace;
 use super::plan::{self, Interface, Owned, Step, Wanted};
 use super::snapshot::Snapshot;
-use super::{Counters, Farewell, Ledger, NetlinkError, Seen};
+use super::{Counters, Farewell, Ledger, LocalChange, NetlinkError, Seen};
 use crate::desired::KernelDesired;
 
 type Reply<T> = oneshot::Sender<Result<T, NetlinkError>>;
@@ -64,11 +64,12 @@ impl Task {
     pub async fn open(
         ledger: Arc<dyn Ledger>,
         counters: Arc<Counters>,
+        local: broadcast::Sender<LocalChange>,
     ) -> Result<(Task, watch::Receiver<Seen>), NetlinkError> {
         let (connection, handle, _) = rtnetlink::new_connection()?;
         let driver = tokio::spawn(connection);
         let wake = Wake::default();
-        let listener = tokio::spawn(monitor::listen(wake.clone()));
+        let listener = tokio::spawn(monitor::listen(wake.clone(), local));
         let (seen, follow) = watch::channel(Seen::default());
         let owned = ledger.owned();
         let task = Task {
