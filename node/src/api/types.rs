@@ -148,6 +148,18 @@ pub struct PeerStatus {
     /// Lost on the way back, 0 to 1.
     #[serde(default)]
     pub loss_in: Option<f64>,
+    /// Lost over one minute, 0 to 1, the worse of both directions.
+    #[serde(default)]
+    pub loss_1m: Option<f64>,
+    /// Lost over five minutes.
+    #[serde(default)]
+    pub loss_5m: Option<f64>,
+    /// How much the one-way delay there differs from packet to packet (RFC 3393).
+    #[serde(default)]
+    pub variation_out_ms: Option<f64>,
+    /// The same of the way back.
+    #[serde(default)]
+    pub variation_in_ms: Option<f64>,
     /// Inner MTU of its path.
     pub mtu: Option<u16>,
     /// Seconds since the last handshake.

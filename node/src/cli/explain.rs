@@ -90,6 +90,10 @@ fn headline(answer: &Explanation, style: Style) -> String {
     let to = match (answer.outcome, answer.drop_reason.as_deref()) {
         (Outcome::Forwarded, _) => style.paint(Paint::Good, format_args!("goes to {}", names.join(" or "))),
         (Outcome::Delivered, _) => style.paint(Paint::Good, "delivered here"),
+        (Outcome::Lost, _) => style.paint(
+            Paint::Bad,
+            format_args!("lost on the way to {}", names.join(" or ")),
+        ),
         (Outcome::Waits, _) => style.paint(Paint::Warn, format_args!("waits for {}", names.join(" or "))),
         (Outcome::Elsewhere, _) => style.paint(Paint::Warn, "not meshnode's"),
         (Outcome::Dropped, reason) => style.paint(
@@ -104,6 +108,7 @@ fn word(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Dropped => "dropped",
         Outcome::Waits => "waits",
+        Outcome::Lost => "lost",
         _ => "so",
     }
 }

@@ -68,7 +68,7 @@ fn short_table_without(left_out: &[&str], peers: &[PeerStatus], style: Style) ->
     for peer in peers {
         let cells = [
             (peer.name.clone(), Some(Paint::Strong)),
-            state(peer.state),
+            state(peer),
             plain(endpoint(peer)),
             plain(rtt(peer.rtt_ms)),
             loss(peer.loss),
@@ -106,7 +106,7 @@ fn long_table(peers: &[PeerStatus], style: Style) -> Option<String> {
         table.row([
             (peer.name.clone(), Some(Paint::Strong)),
             plain(peer.id.get(..8).unwrap_or(&peer.id)),
-            state(peer.state),
+            state(peer),
             plain(endpoint(peer)),
             plain(&peer.path),
             plain(rtt(peer.rtt_ms)),
@@ -131,7 +131,7 @@ fn blocks(peers: &[PeerStatus], style: Style) -> String {
 }
 
 fn block(peer: &PeerStatus, style: Style) -> String {
-    let (state, paint) = state(peer.state);
+    let (state, paint) = state(peer);
     let state = style.paint(paint.unwrap_or(Paint::Dim), state);
     let line = |label: &str, text: String| {
         format!(
@@ -153,6 +153,18 @@ fn block(peer: &PeerStatus, style: Style) -> String {
                 rtt(peer.jitter_ms),
                 both_ways(peer).0
             ),
+        );
+    }
+    if let (Some(minute), Some(five)) = (peer.loss_1m, peer.loss_5m) {
+        text += &line(
+            "lost",
+            format!("{} over 1 min, {} over 5 min", percent(minute), percent(five)),
+        );
+    }
+    if let (Some(out), Some(back)) = (peer.variation_out_ms, peer.variation_in_ms) {
+        text += &line(
+            "varies",
+            format!("{} out, {} in", duration::millis(out), duration::millis(back)),
         );
     }
     text += &line("handshake", duration::ago(peer.last_handshake_s));
@@ -188,8 +200,10 @@ fn source(source: &str) -> &str {
     }
 }
 
-fn state(state: PeerState) -> (String, Option<Paint>) {
-    match state {
+/// The health of the path where it says more than whether the peer is up.
+fn state(peer: &PeerStatus) -> (String, Option<Paint>) {
+    match peer.state {
+        PeerState::Up if !peer.health.is_empty() => health(&peer.health),
         PeerState::Up => cell(Paint::Good, "up"),
         PeerState::Connecting => cell(Paint::Warn, "connecting"),
         PeerState::Down => cell(Paint::Bad, "down"),

@@ -263,9 +263,10 @@ impl<'a> Screen<'a> {
 /// `to 10.99.0.1 in 10.99.0.0/16, 5 probes a hop inside the tunnels`.
 fn title(trace: &Trace, count: u32) -> String {
     let answer = &trace.explanation;
-    let prefix = answer
+    let wider = answer
         .prefix
-        .map_or(String::new(), |prefix| format!(" in {prefix}"));
+        .filter(|prefix| prefix.prefix_len() < prefix.max_prefix_len());
+    let prefix = wider.map_or(String::new(), |prefix| format!(" in {prefix}"));
     let probes = if count == 1 {
         "1 probe"
     } else {

@@ -8,6 +8,7 @@ use meshnode_membership::api::MembershipStats;
 use prometheus::proto::MetricFamily;
 
 use super::family::Family;
+use super::paths;
 use super::process::Process;
 use crate::daemon::changes::FAILOVER_BOUNDS_MS;
 use crate::daemon::composed::Composed;
@@ -232,7 +233,7 @@ fn gossip(input: &Input<'_>) -> Vec<Family> {
 }
 
 /// Every other member with what is measured of it.
-fn measured<'a>(input: &'a Input<'_>) -> impl Iterator<Item = (&'a str, PeerStats)> {
+pub fn measured<'a>(input: &'a Input<'_>) -> impl Iterator<Item = (&'a str, PeerStats)> {
     input.composed.view.nodes.values().map(|node| {
         let stats = input
             .stats
@@ -328,6 +329,7 @@ fn peers(input: &Input<'_>) -> Vec<Family> {
         families.push(family);
     }
     families.extend([rtt(input), loss(input), path(input)]);
+    families.extend(paths::families(input));
     families
 }
 

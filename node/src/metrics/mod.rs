@@ -3,6 +3,7 @@
 
 mod collect;
 mod family;
+mod paths;
 mod process;
 pub mod server;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use meshnode_crypto::UnixMillis;
 use meshnode_dataplane::stats::LaneStats;
-use meshnode_dataplane::{DropReason, Offload, Offloads, PeerState, PeerStats, Stats};
+use meshnode_dataplane::{DropReason, Offload, Offloads, PathState, PeerState, PeerStats, Stats};
 use meshnode_membership::api::MembershipStats;
 use prometheus::{Encoder, TextEncoder};
 
@@ -86,6 +86,8 @@ fn measured() -> Stats {
     let mut stats = Stats::default();
     let mut peer = PeerStats {
         state: PeerState::Up,
+        path: PathState::Degraded,
+        variation_out: Some(Duration::from_micros(250)),
         jitter: Some(Duration::from_micros(500)),
         probes_sent: 10,
         loss_out: 0.25,
@@ -117,6 +119,10 @@ fn every_name_of_the_design_is_there() {
         "meshnode_peer_jitter_seconds{peer=\"n2\"} 0.0005",
         "meshnode_peer_loss_ratio{peer=\"n2\",direction=\"out\"} 0.25",
         "meshnode_peer_path_info{peer=\"n2\",path=\"direct\"} 1",
+        "meshnode_peer_path_state{peer=\"n2\",state=\"degraded\"} 1",
+        "meshnode_peer_path_state{peer=\"n2\",state=\"up\"} 0",
+        "meshnode_peer_delay_variation_seconds{peer=\"n2\",direction=\"out\"} 0.00025",
+        "meshnode_prefixes_without_gateway 0",
         "meshnode_dropped_packets_total{reason=\"truncated\"} 9",
         "meshnode_offload_active{offload=\"gso\"} 0",
         "meshnode_offload_active{offload=\"merge\"} 1",

@@ -29,6 +29,9 @@ impl Listing {
             true => table.enforce_styling(),
             false => table.force_no_tty(),
         };
+        if let Some(width) = screen {
+            table.set_width(width);
+        }
         table.set_header(titles.iter().map(|title| painted(Paint::Dim, title)));
         Listing {
             table,

@@ -121,6 +121,9 @@ impl Why {
     }
 }
 
+/// What lasts no longer has just begun.
+const MOMENT: Duration = Duration::from_millis(50);
+
 fn path_text(path: &PeerHealth, now: Instant) -> String {
     let cause = match path.cause {
         Cause::New => "no session yet",
@@ -134,12 +137,11 @@ fn path_text(path: &PeerHealth, now: Instant) -> String {
         Cause::PeerStalled => "it stood still",
     };
     let state = path.state.as_str();
+    let since = now.saturating_duration_since(path.since);
     match path.state {
         PathState::Connecting => format!("{state}: {cause}"),
-        _ => format!(
-            "{state} for {}: {cause}",
-            seconds(now.saturating_duration_since(path.since))
-        ),
+        _ if since < MOMENT => format!("{state}: {cause}"),
+        _ => format!("{state} for {}: {cause}", seconds(since)),
     }
 }
 

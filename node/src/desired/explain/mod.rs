@@ -129,7 +129,12 @@ fn forwarded(story: &mut Explanation, ingress: Ingress, facts: &Facts<'_>) {
         Plan::Spread(group) => tunnelled(story, &facts.table.group(group), facts),
         Plan::All(Verdict::Drop(reason)) => {
             story.drop(reason.as_str(), why_dropped(reason).to_owned());
-            story.fix = facts.rejected_fix(story.destination);
+            story.fix = match (reason, &story.arrives) {
+                (DropReason::DestinationNotOurs, Arrival::Peer(name)) => Some(format!(
+                    "packets between other nodes do not pass here: ask on {name}"
+                )),
+                _ => facts.rejected_fix(story.destination),
+            };
         }
     }
 }
@@ -184,6 +189,13 @@ fn tunnelled(story: &mut Explanation, peers: &[u32], facts: &Facts<'_>) {
                 "it waits for a session with {names}: 64 packets fit, later ones are dropped as no_session"
             ),
         );
+    } else if !is_client && story.gateways.iter().all(|way| !way.works()) {
+        let health = story
+            .gateways
+            .first()
+            .map_or("unknown", |way| way.health.as_str());
+        let text = format!("it is sent to {names}, but the path there is {health} and there is no other way");
+        story.end(Outcome::Lost, &text);
     } else {
         let through = if is_client {
             "that is attached here".to_owned()

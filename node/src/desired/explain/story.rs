@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use meshnode_dataplane::PathState;
 use serde::{Deserialize, Serialize};
 
 use super::Question;
@@ -59,6 +60,8 @@ pub enum Outcome {
     Delivered,
     /// It waits for a session.
     Waits,
+    /// It goes into a tunnel whose path does not work: there is no other way.
+    Lost,
     /// It is dropped.
     Dropped,
     /// It never comes to meshnode.
@@ -149,6 +152,15 @@ pub struct Relay {
     pub near_ms: Option<f64>,
     /// Round trip from it to the gateway, as it last said.
     pub far_ms: Option<f64>,
+}
+
+impl Way {
+    /// Whether packets arrive, as far as anybody knows.
+    pub(super) fn works(&self) -> bool {
+        [PathState::Up, PathState::Degraded]
+            .iter()
+            .any(|state| state.as_str() == self.health)
+    }
 }
 
 impl Explanation {

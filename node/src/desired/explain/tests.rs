@@ -213,6 +213,12 @@ fn packets_that_find_no_way() {
     waiting.path(2, PathState::Connecting);
     waiting.path(3, PathState::Connecting);
     says(&waiting, "10.1.7.7 > 10.2.0.1", "waits");
+    let mut failing = World::new();
+    failing.path(3, PathState::Down);
+    failing.path(2, PathState::Suspect);
+    let stats = failing.stats.peers.values_mut();
+    stats.for_each(|peer| peer.last_handshake = Some(Duration::from_secs(5)));
+    says(&failing, "10.1.7.7 > 10.2.0.1", "lost");
 }
 
 #[test]
