@@ -6,10 +6,11 @@ use anyhow::{Context, Result, ensure};
 use meshnode_tests::topology::Roles;
 use meshnode_tests::traffic::{Arrivals, TestStream};
 use meshnode_tests::wait::eventually;
+use serde_json::Value;
 
 use super::failure::{Ends, Failure};
 use super::report::Row;
-use super::scene::{AMPLY, Scene, Watch};
+use super::scene::{AMPLY, Scene, Watch, is_move};
 use crate::step;
 
 /// Datagrams in a row that show that a flow is well.
@@ -31,6 +32,8 @@ pub(crate) struct Outcome {
     pub(crate) over_at: Duration,
     /// When sz gave the prefix to another gateway, from the failure on, as its own history says.
     pub(crate) moved_at: Option<Duration>,
+    /// What sz saw in this run, in words: why a slow one was slow.
+    pub(crate) history: Vec<String>,
     pub(crate) lost: u64,
     pub(crate) changes: u64,
     /// The open connection broke.
@@ -90,7 +93,7 @@ fn one(scene: &Scene<'_>, failure: &Failure, watch: &mut Watch) -> Result<Outcom
         gap,
         failed,
     } = outcome?;
-    let moved_at = scene.moved_since(&before)?;
+    let seen = scene.since(&before)?;
     let resumed = match failed.is_none() {
         true => watch.talk.goes_on(TCP_RESUMES),
         false => Ok(()),
@@ -104,7 +107,8 @@ fn one(scene: &Scene<'_>, failure: &Failure, watch: &mut Watch) -> Result<Outcom
     }
     Ok(Outcome {
         gap,
-        moved_at,
+        moved_at: seen.iter().find(|(_, event)| is_move(event)).map(|(at, _)| *at),
+        history: seen.iter().map(|(at, event)| in_words(*at, event)).collect(),
         over_at: arrivals.longest_at.saturating_sub(begin),
         lost: arrivals.lost(),
         changes,
@@ -190,6 +194,20 @@ fn repaired(
         gap,
         failed: failed.map(|error| in_short(&error)),
     })
+}
+
+/// `+312 ms path hk up > suspect (silent)`.
+fn in_words(at: Duration, event: &Value) -> String {
+    let word = |key: &str| event[key].as_str().unwrap_or("-");
+    format!(
+        "+{} ms {} {} {} > {} ({})",
+        at.as_millis(),
+        word("kind"),
+        word("peer"),
+        word("from"),
+        word("to"),
+        word("cause")
+    )
 }
 
 /// What was awaited, without the whole status that was seen instead.

@@ -9,6 +9,7 @@ use meshnode_tests::topology::{Roles, SHARED, Twins, Wire, active, crowd};
 use meshnode_tests::traffic::{Talk, TestStream};
 use meshnode_tests::world::{Host, World};
 use meshnode_tests::{Node, node};
+use serde_json::Value;
 
 use crate::step;
 
@@ -62,7 +63,7 @@ impl<'a> Scene<'a> {
             nodes.saturating_sub(3),
         )?;
         for node in twins.mesh.nodes.iter().chain(&crowd) {
-            let everybody = |status: &serde_json::Value| {
+            let everybody = |status: &Value| {
                 let up = node::peers(status).filter(|peer| peer["state"] == "up");
                 up.count() + 1 >= nodes
             };
@@ -129,17 +130,15 @@ impl<'a> Scene<'a> {
         })
     }
 
-    /// How long after that moment sz moved the traffic first, if it did.
-    pub(crate) fn moved_since(&self, mark: &Mark) -> Result<Option<Duration>> {
+    /// What sz saw since that moment: how long after it, and the event.
+    pub(crate) fn since(&self, mark: &Mark) -> Result<Vec<(Duration, Value)>> {
         let events = self.twins.source()?.events(mark.event)?;
-        let moved = events
-            .iter()
-            .find(|event| event["kind"] == "route" && event["prefix"] == SHARED);
-        let Some(time) = moved.and_then(|event| event["time_ms"].as_u64()) else {
-            return Ok(None);
+        let after = |event: &Value| {
+            let time = UNIX_EPOCH + Duration::from_millis(event["time_ms"].as_u64()?);
+            Some(time.duration_since(mark.time).unwrap_or_default())
         };
-        let time = UNIX_EPOCH + Duration::from_millis(time);
-        Ok(Some(time.duration_since(mark.time).unwrap_or_default()))
+        let timed = events.into_iter();
+        Ok(timed.filter_map(|event| Some((after(&event)?, event))).collect())
     }
 
     /// Counts how often the traffic moves while `body` runs.
@@ -153,6 +152,11 @@ impl<'a> Scene<'a> {
             Ok((done, changes))
         })
     }
+}
+
+/// Whether an event says that the traffic goes to another gateway.
+pub(crate) fn is_move(event: &Value) -> bool {
+    event["kind"] == "route" && event["prefix"] == SHARED
 }
 
 fn count_changes(source: &Node<'_>, over: &AtomicBool) -> u64 {

@@ -30,6 +30,7 @@ fn failure(row: &Row) -> Value {
             "gap_ms": tenths(run.gap),
             "gap_over_at_ms": tenths(run.over_at),
             "moved_at_ms": run.moved_at.map(tenths),
+            "history": if row.is_slow(run) { run.history.as_slice() } else { &[] },
             "lost": run.lost,
             "route_changes": run.changes,
             "reset": run.reset,

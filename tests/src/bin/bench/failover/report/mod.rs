@@ -126,6 +126,11 @@ impl Row {
         !matches!(self.failure.ends, Ends::Repaired(_) | Ends::After(_))
     }
 
+    /// Longer than the target: such runs are worth an explanation.
+    fn is_slow(&self, run: &Outcome) -> bool {
+        matches!(self.failure.target, Target::Gap { p99, .. } if milliseconds(run.gap) > p99)
+    }
+
     fn verdict(&self) -> &'static str {
         let Some(gaps) = self.gaps() else {
             return "not measured";
