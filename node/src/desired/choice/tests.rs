@@ -147,7 +147,7 @@ fn suspect_gateway_is_left_at_once_and_returns_after_ten_stable_seconds() {
     world.path(1, PathState::Suspect);
     world.goes_to(2);
     world.because(RouteCause::Health);
-    assert_eq!(world.why(1), "suspect for 0.0 s: nothing comes from it");
+    assert_eq!(world.why(1), "suspect: nothing comes from it");
     world.after(3 * S).path(1, PathState::Up);
     world.goes_to(2);
     world.after(9 * S).goes_to(2);
