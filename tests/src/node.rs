@@ -15,7 +15,7 @@ use crate::wait::eventually;
 use crate::world::{Host, Process, World};
 
 /// A node must answer on its socket after this long, also on a loaded machine.
-pub const STARTS: Duration = Duration::from_secs(15);
+pub const STARTS: Duration = Duration::from_secs(60);
 /// All tunnels of a small mesh must be up after this long.
 pub const MEETS: Duration = Duration::from_secs(15);
 /// A node that was asked to stop must be gone after this long, also on a loaded machine: it waits until others moved.
