@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[test]
 fn a_killed_gateway_is_told_as_it_happened_and_the_new_way_is_that_of_the_packets() -> Result<()> {
     in_world(|world| {
-        let twins = Twins::build(world, Wire::default())?;
+        let twins = Twins::build(world, Wire::Cable)?;
         let roles = twins.ready(AMPLY)?;
         let sz = twins.source()?;
         all_agree(&twins, &roles.active)?;
@@ -103,7 +103,7 @@ fn forwarded(twins: &Twins<'_>, gateway: &str) -> Result<u64> {
 #[test]
 fn explain_names_what_drops_a_packet() -> Result<()> {
     in_world(|world| {
-        let twins = Twins::build(world, Wire::default())?;
+        let twins = Twins::build(world, Wire::Cable)?;
         let sz = twins.source()?;
         let server = twins.server_address().to_string();
         let reason = |arguments: &[&str]| -> Result<Value> {
