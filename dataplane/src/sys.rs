@@ -129,6 +129,23 @@ pub(crate) fn disable_gro(socket: impl AsFd) -> io::Result<()> {
     }
 }
 
+/// Binds a packet socket to the frames of one EtherType on one interface (packet(7)).
+pub(crate) fn bind_packet_socket(socket: impl AsFd, index: u32, kind: u16) -> io::Result<()> {
+    // SAFETY: `sockaddr_ll` is plain old data, for which all zeros is a valid value.
+    let mut address: libc::sockaddr_ll = unsafe { mem::zeroed() };
+    address.sll_family = libc::AF_PACKET as libc::c_ushort;
+    address.sll_protocol = kind.to_be();
+    address.sll_ifindex = index.cast_signed();
+    // SAFETY: bind reads one `sockaddr_ll`, the size given, which outlives the call.
+    check(unsafe {
+        libc::bind(
+            socket.as_fd().as_raw_fd(),
+            (&raw const address).cast(),
+            mem::size_of::<libc::sockaddr_ll>() as libc::socklen_t,
+        )
+    })
+}
+
 /// Leaves the UDP checksum out (SO_NO_CHECK), with which the kernel refuses segmentation offload.
 #[cfg(test)]
 pub(crate) fn omit_checksums(socket: impl AsFd) -> io::Result<()> {

@@ -21,12 +21,14 @@ use super::kernel::KernelKeeper;
 use super::keys::RunKeys;
 use super::node::wall_now;
 use super::{endpoints, events, leaving};
+use crate::adapt::lan::LanKeeper;
 use crate::adapt::netlink::{Netlink, Seen};
 use crate::api::refuse::Refuse;
 use crate::api::types::{CidrAnswer, CidrRequest, ClientConfig, GuardAnswer, ReloadAnswer};
 use crate::config::{PrefixTable, Settings};
 use crate::desired::{self, Desired, GuardMemory, Local, Reach, Situation, choice};
 use crate::features::Features;
+use crate::features::lan_address::decide;
 use crate::history::{routes, sources};
 use crate::state::{Announced, StateDir};
 
@@ -74,6 +76,7 @@ pub struct Core {
     pub(super) choice: choice::Memory,
     pub(super) reach: Reach,
     pub(super) leaving: bool,
+    pub(super) lan: LanKeeper,
     pub(super) changes: RouteChanges,
     pub(super) journal: Arc<Journal>,
     pub(super) epoch: u64,
@@ -190,6 +193,7 @@ impl Core {
             &host.addresses,
         );
         self.announce(&announcing, &endpoints, &not_served);
+        self.share_addresses(&announcing, &situation);
         self.publish(view, desired, announcing, endpoints);
         Ok(())
     }
@@ -235,6 +239,17 @@ impl Core {
             self.membership.announce(announcement.clone());
             self.announcement = Some(announcement);
         }
+    }
+
+    /// Virtual addresses on LANs: which of them are this node's to hold.
+    fn share_addresses(&self, announcing: &Announcing, situation: &Situation<'_>) {
+        let Some(said) = &self.announcement else { return };
+        let own = decide::Own {
+            announced: &announcing.prefixes,
+            serving: &said.serving,
+            held: &self.lan.held(),
+        };
+        self.lan.want(decide::decide(own, situation, &self.choice));
     }
 
     fn is_draining(&self) -> bool {

@@ -24,6 +24,7 @@ use super::port::SharedPort;
 use super::sockets::Sockets;
 use super::stop::Running;
 use super::{StartMode, keys, watchdog};
+use crate::adapt::lan::LanKeeper;
 use crate::adapt::netlink::{Farewell, Interface, LocalChange, MARK, Netlink};
 use crate::adapt::sysctl;
 use crate::config::Settings;
@@ -92,6 +93,7 @@ pub async fn start(settings: Settings, state: StateDir, mode: StartMode) -> anyh
         choice: choice::Memory::default(),
         reach: Reach::default(),
         leaving: false,
+        lan: LanKeeper::default(),
         view: membership.view(),
         seen: netlink.seen(),
         state,

@@ -1,6 +1,7 @@
 //! Features: each adds to the desired state, none knows of the others. One folder and one line each.
 
 pub mod clients;
+pub mod lan_address;
 
 use meshnode_crypto::UnixMillis;
 use meshnode_membership::view::View;

@@ -189,6 +189,9 @@ pub(super) async fn addresses(handle: &Handle) -> Result<Vec<Address>, rtnetlink
 
 /// What an address message says; `None`: nothing of use.
 pub(super) fn address(message: &AddressMessage) -> Option<Address> {
+    if is_borrowed(message) {
+        return None;
+    }
     // On point-to-point links IFA_ADDRESS is the other end and IFA_LOCAL is ours.
     let local = message.attributes.iter().find_map(|a| match a {
         AddressAttribute::Local(ip) => Some(*ip),
@@ -205,6 +208,18 @@ pub(super) fn address(message: &AddressMessage) -> Option<Address> {
         global: message.header.scope == AddressScope::Universe,
     })
 }
+
+/// Held for seconds at a time: an address that gateways share is not this host's own, and its renewals are no news.
+fn is_borrowed(message: &AddressMessage) -> bool {
+    let lifetime = message.attributes.iter().find_map(|a| match a {
+        AddressAttribute::CacheInfo(info) => Some(info.ifa_valid),
+        _ => None,
+    });
+    lifetime.is_some_and(|seconds| seconds <= BORROWED)
+}
+
+/// No router advertises an address, and no DHCP server leases one, for so few seconds.
+const BORROWED: u32 = 5;
 
 async fn routes(handle: &Handle, v6: bool) -> Result<Vec<SeenRoute>, rtnetlink::Error> {
     let mut filter = RouteMessage::default();
@@ -239,12 +254,8 @@ pub fn matters(message: &RouteNetlinkMessage) -> bool {
             .header
             .flags
             .contains(rtnetlink::packet_route::route::RouteFlags::Cloned),
-        M::NewRule(_)
-        | M::DelRule(_)
-        | M::NewAddress(_)
-        | M::DelAddress(_)
-        | M::NewLink(_)
-        | M::DelLink(_) => true,
+        M::NewAddress(address) | M::DelAddress(address) => !is_borrowed(address),
+        M::NewRule(_) | M::DelRule(_) | M::NewLink(_) | M::DelLink(_) => true,
         _ => false,
     }
 }

@@ -45,7 +45,7 @@ use super::Local;
 pub use change::{RouteCause, RouteChange, Target};
 pub use memory::Memory;
 use rank::Candidate;
-pub use rank::Standing;
+pub use rank::{Standing, standing};
 pub use reason::{Reason, Then, Why};
 
 /// How the path to each peer is.
@@ -226,7 +226,7 @@ fn choose_one(
     }));
     choice.checks_ignored.extend(ignored.then_some(prefix));
     if !matches!(target, Target::LessSpecific(_)) {
-        wider.enter(prefix, standing(&target, &candidates));
+        wider.enter(prefix, worst(&target, &candidates));
     }
     choice.active.insert(prefix, target);
 }
@@ -272,7 +272,7 @@ fn works(last: &Target, candidates: &[Candidate<'_>], cover: Option<(IpNet, Stan
 }
 
 /// Of the worst of those that packets go to.
-fn standing(target: &Target, candidates: &[Candidate<'_>]) -> Option<Standing> {
+fn worst(target: &Target, candidates: &[Candidate<'_>]) -> Option<Standing> {
     let used = candidates.iter().filter(|c| target.nodes().contains(&c.node.id));
     used.map(|c| c.standing).min()
 }

@@ -92,6 +92,33 @@ impl Candidate<'_> {
     }
 }
 
+/// How good one owner of a prefix is that is not chosen among others, since this node serves the prefix too.
+pub fn standing(prefix: IpNet, node: &NodeView, situation: &Situation<'_>, memory: &Memory) -> Standing {
+    let now = situation.now;
+    let options = node.serving.of(&prefix);
+    let candidate = Candidate {
+        node,
+        priority: 0,
+        options,
+        standing: Standing::Works,
+        path: situation
+            .paths
+            .get(node.id.as_bytes())
+            .copied()
+            .unwrap_or(unknown(now)),
+        degraded: false,
+        held_until: memory.held(&prefix, &node.id, now).0,
+        failed_lately: false,
+        in_use: false,
+        check_fails: options.check_fails,
+    };
+    let standing = candidate.standing(node.serving.draining);
+    match candidate.check_fails {
+        true => standing.min(Standing::CheckFails),
+        false => standing,
+    }
+}
+
 /// All owners of a prefix, best first; and whether their checks are ignored, since nobody would be left.
 pub(super) fn rank<'a>(
     prefix: IpNet,
