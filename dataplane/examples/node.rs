@@ -76,6 +76,7 @@ fn table(me: u8, peer: u8, endpoint: SocketAddr) -> Result<Table, Box<dyn Error>
         member_addresses: Vec::new(),
         relay: Default::default(),
         relays: Default::default(),
+        checks: Vec::new(),
         mtu: MtuPolicy::default(),
     })
 }

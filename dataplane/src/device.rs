@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::check::Verdicts;
 use crate::error::{PingError, StartError, TunError};
 use crate::event::DataplaneEvent;
 use crate::interface::{Interface, TunConfig, TunInfo};
@@ -204,6 +205,15 @@ impl Dataplane {
                 );
             }
         }
+    }
+
+    /// Whether the targets of the table's checks answer, at this moment. A [`DataplaneEvent::CheckChanged`] says when to look
+    /// again; one that is lost loses nothing.
+    pub fn checks(&self) -> Arc<Verdicts> {
+        self.lanes
+            .first()
+            .map(|lane| lane.counters.checks())
+            .unwrap_or_default()
     }
 
     /// The round trip of one probe through the tunnel to `peer`.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::check::{CheckTarget, Verdict};
 use crate::path::health::{Cause, Change};
 use crate::relay::choice::Reason;
 use crate::table::PeerId;
@@ -67,6 +68,25 @@ pub enum DataplaneEvent {
         peer: PeerId,
         /// Whether they arrive.
         arrive: bool,
+    },
+    /// A target behind a peer answers, or does not any more. [`Dataplane::checks`](crate::Dataplane::checks) has it already.
+    CheckChanged {
+        /// Through whom.
+        owner: PeerId,
+        /// What.
+        target: CheckTarget,
+        /// What is known now.
+        verdict: Verdict,
+    },
+    /// A peer says how a target behind this node fares; it says so again every two seconds. Whether it was asked to is for the
+    /// reader to judge.
+    CheckReported {
+        /// Who says so.
+        peer: PeerId,
+        /// What.
+        target: CheckTarget,
+        /// Whether it answers.
+        passes: bool,
     },
     /// This host stalled: what the peers seemed to miss in that time is not held against them.
     LocalStall {

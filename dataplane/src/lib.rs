@@ -12,6 +12,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 pub mod batch;
+pub mod check;
 pub mod control;
 pub mod demux;
 mod device;
@@ -38,6 +39,7 @@ pub mod uapi;
 mod underlay;
 
 pub use batch::{Datagram, Endpoint, SendBatch, WriteBatch};
+pub use check::{Check, CheckTarget, Verdict, Verdicts};
 pub use device::{Dataplane, DataplaneConfig};
 pub use drop::DropReason;
 pub use error::{Holder, PingError, StartError, TunError};

@@ -3,6 +3,7 @@
 //! The node composes a [`Table`] whenever its view changes; [`Table::compile`] turns it into tries and dense indices once,
 //! away from the packet path; lanes take the result between two batches. A lane never changes a table.
 
+use crate::check::{Check, MAX_CHECKS};
 use crate::flow::balance;
 use crate::lpm::{LongestPrefix, PrefixSet};
 use crate::relay::RelayPolicy;
@@ -161,6 +162,9 @@ pub struct Table {
     pub keys: Keys,
     /// Addresses whose QUIC has its own queue.
     pub member_addresses: Vec<IpAddr>,
+    /// Targets behind peers that this node asks for an answer; at most [`MAX_CHECKS`], and of two of one peer and target the
+    /// first counts.
+    pub checks: Vec<Check>,
     /// What this node relays for others.
     pub relay: RelayPolicy,
     /// Peers that relay for others.
@@ -193,7 +197,6 @@ impl Table {
             local: self.local.into_iter().collect(),
             clients: client_routes(&peers),
             peers,
-            index,
             routes,
             groups: groups.all,
             keys: self.keys,
@@ -202,6 +205,8 @@ impl Table {
                 .into_iter()
                 .map(|ip| ip.to_canonical())
                 .collect(),
+            checks: checks(self.checks, &index),
+            index,
             relay: self.relay,
             relays: self.relays,
         }
@@ -256,6 +261,16 @@ impl Groups {
     }
 }
 
+fn checks(mut wanted: Vec<Check>, index: &BTreeMap<PeerId, u32>) -> Vec<Check> {
+    let mut seen = BTreeSet::new();
+    wanted.retain(|check| {
+        index.contains_key(&check.owner)
+            && seen.len() < MAX_CHECKS
+            && seen.insert((check.owner, check.target))
+    });
+    wanted
+}
+
 fn client_routes(peers: &[CompiledPeer]) -> LongestPrefix<u32> {
     let mut clients = LongestPrefix::default();
     for (i, peer) in peers
@@ -308,6 +323,7 @@ pub struct CompiledTable {
     members: BTreeSet<IpAddr>,
     relay: RelayPolicy,
     relays: BTreeSet<PeerId>,
+    checks: Vec<Check>,
 }
 
 impl CompiledTable {
@@ -334,6 +350,11 @@ impl CompiledTable {
     /// What this node relays for others.
     pub fn relay(&self) -> RelayPolicy {
         self.relay
+    }
+
+    /// The targets that are checked.
+    pub fn checks(&self) -> &[Check] {
+        &self.checks
     }
 
     /// Whether a peer relays for others.
@@ -473,6 +494,30 @@ mod tests {
         assert_eq!(hop("10.1.7.1"), Some(Hop::Drop));
         let picked: BTreeSet<_> = (0..64).map(|flow| table.pick(0, flow)).collect();
         assert_eq!(picked, BTreeSet::from([Some(0), Some(1)]));
+    }
+
+    #[test]
+    fn a_target_is_checked_once_behind_a_peer_of_the_table_and_there_is_a_cap() {
+        let check = |owner: u8, port: u16| Check {
+            owner: [owner; 32],
+            target: crate::check::CheckTarget::Tcp(([10, 0, 0, 5], port).into()),
+            source: [10, 9, 0, 1].into(),
+            seed: u64::from(owner),
+        };
+        let many = (0..2_000).map(|port| check(1, port));
+        let table = Table {
+            peers: vec![peer(1, PeerKind::Node, &[])],
+            checks: [check(9, 1), check(1, 1), check(1, 1)]
+                .into_iter()
+                .chain(many)
+                .collect(),
+            ..Table::default()
+        }
+        .compile();
+        assert_eq!(table.checks().len(), MAX_CHECKS);
+        assert_eq!(table.checks()[0], check(1, 1));
+        let ports: BTreeSet<_> = table.checks().iter().map(|check| check.target).collect();
+        assert_eq!(ports.len(), MAX_CHECKS);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! every test run and on a stable compiler; and by the cargo-fuzz crate in `tests/fuzz`, for as long as
 //! somebody lets it. An input that once broke something is kept in `tests/fuzz/regressions/<target>/`.
 
+mod check;
 mod control;
 mod fitting;
 mod gossip;
@@ -15,6 +16,7 @@ mod record;
 mod trust;
 mod uapi;
 
+pub use check::check;
 pub use control::control;
 pub use fitting::fit;
 pub use gossip::gossip_guard;
@@ -76,6 +78,12 @@ pub const TARGETS: &[Target] = &[
         body: demux,
         seeds: packets::demux_seeds,
         per_second: 100_000,
+    },
+    Target {
+        name: "check",
+        body: check,
+        seeds: check::seeds,
+        per_second: 50_000,
     },
     Target {
         name: "control",

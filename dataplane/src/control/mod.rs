@@ -12,13 +12,17 @@
 //! | 3 | Bound | peer (32), session (8), round trip in µs (4), loss in 1/65,535 (2) |
 //! | 4 | Refused | peer (32), reason (1) |
 //! | 5 | Unbind | peer (32) |
+//! | 6 | Report | flags (1): bit 0, it answers; protocol (1): 1 echo, 6 TCP; port (2), address (16, IPv4 as `::ffff:0:0/96`) |
 //!
-//! How they make a relay's session: [`crate::relay`].
+//! How the first five make a relay's session: [`crate::relay`]. The sixth tells a gateway how a target behind it fares:
+//! [`crate::check`].
 
+use crate::check::CheckTarget;
+use crate::packet::TCP;
 use crate::packet::udp::{self, Port};
 use crate::relay::Session;
 use crate::table::PeerId;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 /// The port that these messages go from and to, in the dynamic range, next to those of the probes.
@@ -35,6 +39,10 @@ const PEER: usize = size_of::<PeerId>();
 const BIND: usize = PEER + 1;
 const BOUND: usize = PEER + 8 + 4 + 2;
 const REFUSED: usize = PEER + 1;
+const REPORT: usize = 1 + 1 + 2 + 16;
+
+/// Protocol number of ICMP; of either version here.
+const ICMP: u8 = 1;
 
 /// A round trip that nobody measured yet.
 const UNKNOWN: u32 = u32::MAX;
@@ -74,6 +82,13 @@ pub enum Message {
     Unbind {
         /// The other end.
         other: PeerId,
+    },
+    /// To a gateway: whether this target behind it answers through it.
+    Report {
+        /// Which.
+        target: CheckTarget,
+        /// Whether it does.
+        passes: bool,
     },
 }
 
@@ -181,8 +196,22 @@ impl Message {
     }
 
     fn write_value(&self, out: &mut [u8]) -> (u8, usize) {
-        out[..PEER].copy_from_slice(self.other());
-        let rest = &mut out[PEER..];
+        match self {
+            Message::Report { target, passes } => {
+                write_report(target, *passes, out);
+                (6, REPORT)
+            }
+            Message::Bind { other, .. }
+            | Message::Offer { other }
+            | Message::Bound { other, .. }
+            | Message::Refused { other, .. }
+            | Message::Unbind { other } => self.write_about(other, out),
+        }
+    }
+
+    fn write_about(&self, other: &PeerId, out: &mut [u8]) -> (u8, usize) {
+        let (peer, rest) = out.split_at_mut(PEER);
+        peer.copy_from_slice(other);
         match self {
             Message::Bind { answers, .. } => {
                 rest[0] = u8::from(*answers);
@@ -199,30 +228,24 @@ impl Message {
                 rest[0] = *reason as u8;
                 (4, REFUSED)
             }
-            Message::Unbind { .. } => (5, PEER),
-        }
-    }
-
-    /// The other end of the session that it is about.
-    pub fn other(&self) -> &PeerId {
-        match self {
-            Message::Bind { other, .. }
-            | Message::Offer { other }
-            | Message::Bound { other, .. }
-            | Message::Refused { other, .. }
-            | Message::Unbind { other } => other,
+            Message::Unbind { .. } | Message::Report { .. } => (5, PEER),
         }
     }
 
     /// `None`: a type of another version.
     fn read(kind: u8, value: &[u8]) -> Result<Option<Message>, Malformed> {
-        if !(1..=5).contains(&kind) {
-            return Ok(None);
+        match kind {
+            1..=5 => Message::read_about(kind, value).map(Some),
+            6 => read_report(value).map(Some).ok_or(Malformed),
+            _ => Ok(None),
         }
+    }
+
+    fn read_about(kind: u8, value: &[u8]) -> Result<Message, Malformed> {
         let (other, rest) = value.split_first_chunk::<PEER>().ok_or(Malformed)?;
         let other = *other;
         let first = rest.first().copied();
-        Ok(Some(match kind {
+        Ok(match kind {
             1 => Message::Bind {
                 other,
                 answers: first.ok_or(Malformed)? & 1 != 0,
@@ -234,8 +257,37 @@ impl Message {
                 reason: Refusal::from_wire(first.ok_or(Malformed)?),
             },
             _ => Message::Unbind { other },
-        }))
+        })
     }
+}
+
+fn write_report(target: &CheckTarget, passes: bool, out: &mut [u8]) {
+    let (protocol, port) = match target {
+        CheckTarget::Icmp(_) => (ICMP, 0),
+        CheckTarget::Tcp(socket) => (TCP, socket.port()),
+    };
+    out[..2].copy_from_slice(&[u8::from(passes), protocol]);
+    out[2..4].copy_from_slice(&port.to_be_bytes());
+    let address = match target.address() {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+        IpAddr::V6(v6) => v6,
+    };
+    out[4..REPORT].copy_from_slice(&address.octets());
+}
+
+fn read_report(value: &[u8]) -> Option<Message> {
+    let (&[flags, protocol, high, low], rest) = value.split_first_chunk()?;
+    let (address, _) = rest.split_first_chunk::<16>()?;
+    let address = IpAddr::V6(Ipv6Addr::from(*address)).to_canonical();
+    let target = match protocol {
+        ICMP => CheckTarget::Icmp(address),
+        TCP => CheckTarget::Tcp(SocketAddr::new(address, u16::from_be_bytes([high, low]))),
+        _ => return None,
+    };
+    Some(Message::Report {
+        target,
+        passes: flags & 1 != 0,
+    })
 }
 
 fn read_bound(other: PeerId, rest: &[u8]) -> Option<Message> {
@@ -292,7 +344,7 @@ mod tests {
             loss: f64::from(loss) / f64::from(u16::MAX),
         });
         let reason = prop_oneof![Just(Refusal::NoPath), Just(Refusal::Full), Just(Refusal::Other)];
-        (any::<PeerId>(), any::<bool>(), any::<u64>(), leg, reason, 0..5).prop_map(
+        (any::<PeerId>(), any::<bool>(), any::<u64>(), leg, reason, 0..8).prop_map(
             |(other, answers, session, leg, reason, kind)| match kind {
                 0 => Message::Bind { other, answers },
                 1 => Message::Offer { other },
@@ -302,9 +354,26 @@ mod tests {
                     leg,
                 },
                 3 => Message::Refused { other, reason },
-                _ => Message::Unbind { other },
+                4 => Message::Unbind { other },
+                5 => report(
+                    CheckTarget::Icmp(IpAddr::from((session as u32).to_be_bytes())),
+                    answers,
+                ),
+                6 => report(CheckTarget::Tcp((A, session as u16).into()), answers),
+                _ => report(CheckTarget::Icmp(B.into()), answers),
             },
         )
+    }
+
+    fn report(target: CheckTarget, passes: bool) -> Message {
+        Message::Report { target, passes }
+    }
+
+    #[test]
+    fn a_report_about_something_that_is_neither_echo_nor_tcp_is_malformed() {
+        let mut bytes = payload(&report(CheckTarget::Icmp(A.into()), true));
+        bytes[1 + HEADER + 1] = 17;
+        assert_eq!(read(&bytes), [Err(Malformed)]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Control messages of peers in and ours out.
 
-use super::engine::LaneEngine;
+use super::engine::{EngineEvent, LaneEngine};
 use super::path::PathId;
 use crate::batch::SendBatch;
 use crate::control::{self, MOST, Message};
@@ -33,6 +33,10 @@ impl<S: Seal> LaneEngine<S> {
             }
             // A session is between nodes that reach the relay straight: through another relay nobody asks for one.
             match message {
+                Ok(Message::Report { target, passes }) => {
+                    let peer = self.peers[peer as usize].id;
+                    self.tell(EngineEvent::CheckReported { peer, target, passes });
+                }
                 Ok(message) if path == PathId::Direct => {
                     self.handle_session_message(peer, message, now, send)
                 }
@@ -49,18 +53,32 @@ impl<S: Seal> LaneEngine<S> {
             Message::Offer { other } => self.handle_offer(peer, other, now, send),
             Message::Bound { other, session, leg } => self.handle_bound(peer, other, session, leg, now),
             Message::Refused { other, .. } => self.handle_refused(peer, other, now),
+            // It is about no session.
+            Message::Report { .. } => {}
         }
     }
 
     /// Says something to a peer that we reach straight. What is lost is said again by whoever needs it.
     pub(super) fn say(&mut self, peer: u32, message: Message, now: Instant, send: &mut SendBatch) {
+        self.say_over(PathId::Direct, peer, message, now, send);
+    }
+
+    /// The same over one of its paths.
+    pub(super) fn say_over(
+        &mut self,
+        path: PathId,
+        peer: u32,
+        message: Message,
+        now: Instant,
+        send: &mut SendBatch,
+    ) {
         let to = self.peers[peer as usize].mesh_address;
         let (Some(from), Some(to)) = (self.table.mesh_address(), to) else {
             return;
         };
         let mut packet = [0; MOST];
         let len = message.write(from, to, &mut packet);
-        self.seal_over(PathId::Direct, peer, &packet[..len], now, send);
+        self.seal_over(path, peer, &packet[..len], now, send);
     }
 
     /// Whether this host tries to say something in our name.

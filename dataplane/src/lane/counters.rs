@@ -1,5 +1,6 @@
 //! What a lane counts: atomics in blocks that only the lane writes, summed by whoever asks.
 
+use crate::check::Verdicts;
 use crate::drop::DropCounters;
 use crate::offload::switch::{Offload, OffloadBoard, Offloads};
 use crate::path::health::Cause;
@@ -111,7 +112,7 @@ impl PeerCounters {
             state,
             cause,
             since: start + self.since.duration().unwrap_or_default(),
-            proven: self.proven.duration().map(|proven| start + proven),
+            proven: self.proven(start),
             rtt: self.rtt[0].duration(),
             loss: self.loss()[0].round_trip(),
         }
@@ -146,6 +147,11 @@ impl PeerCounters {
             outbound: f64::from_bits(outbound.get()),
             inbound: f64::from_bits(inbound.get()),
         })
+    }
+
+    /// When the last answer came.
+    pub(super) fn proven(&self, start: Instant) -> Option<Instant> {
+        self.proven.duration().map(|proven| start + proven)
     }
 
     /// `since_start`: when the answer came, from the lane's beginning.
@@ -223,6 +229,7 @@ pub struct LaneCounters {
     pub(super) control_messages: Counter,
     pub(super) start: Instant,
     pub(super) peers: ArcSwap<BTreeMap<PeerId, Arc<PeerCounters>>>,
+    pub(super) checks: ArcSwap<Verdicts>,
 }
 
 impl LaneCounters {
@@ -245,6 +252,7 @@ impl LaneCounters {
             control_messages: Counter::default(),
             start,
             peers: ArcSwap::default(),
+            checks: ArcSwap::default(),
         }
     }
 
@@ -282,6 +290,11 @@ impl LaneCounters {
             .iter()
             .map(|(id, counters)| (*id, counters.health(self.start)))
             .collect()
+    }
+
+    /// Whether what lies behind peers answers; of lane 0, which is the one that asks.
+    pub fn checks(&self) -> Arc<Verdicts> {
+        self.checks.load_full()
     }
 
     /// The figures of lane `lane`, which listens on `port`.

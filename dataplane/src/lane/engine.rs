@@ -14,16 +14,19 @@
 //! | `control` | what lanes of two nodes say to each other |
 //! | `mtu` | how large packets to a peer may be |
 //! | `timers` | all that happens because time passes |
+//! | `checks` | whether what lies behind peers answers |
 //! | `reconcile` | a new table |
 //! | `extra`, `liveness`, `handoff` | what is different in a lane above 0, and what lanes say to each other |
 //! | `peer`, `path`, `tunnels`, `inbox`, `counters` | what the engine is made of |
 
+use super::checks::Checks;
 use super::counters::LaneCounters;
 use super::handoff::{Detours, Handoff};
 use super::inbox::Inbox;
 use super::mtu::Refusals;
 use super::peer::PeerState;
 use super::tunnels::Tunnels;
+use crate::check::{CheckTarget, Verdict as CheckVerdict};
 use crate::drop::DropReason;
 use crate::flow::FlowCache;
 use crate::path::health::{Cause, Change};
@@ -71,6 +74,8 @@ pub enum Reason {
     Handshakes,
     /// A peer's timers: probes, retries, renewal, keepalives.
     Peers,
+    /// A check of what lies behind a peer.
+    Checks,
 }
 
 /// What the engine noticed.
@@ -141,6 +146,24 @@ pub enum EngineEvent {
         /// Which of the two.
         verdict: Verdict,
     },
+    /// A target behind a peer answers, or does not any more.
+    CheckChanged {
+        /// Through whom.
+        owner: PeerId,
+        /// What.
+        target: CheckTarget,
+        /// What is known now.
+        verdict: CheckVerdict,
+    },
+    /// A peer says how a target behind us fares. Whether it was asked to is not known here.
+    CheckReported {
+        /// Who says so.
+        peer: PeerId,
+        /// What.
+        target: CheckTarget,
+        /// Whether it answers.
+        passes: bool,
+    },
     /// A ping was answered.
     Pong {
         /// What [`LaneEngine::ping`] returned.
@@ -199,6 +222,7 @@ pub struct LaneEngine<S: Seal = WireGuard> {
     /// How much of it.
     pub(super) relay_limit: Option<Bucket>,
     pub(super) swept: Option<Instant>,
+    pub(super) checks: Checks,
 }
 
 impl<S: Seal> LaneEngine<S> {
@@ -227,15 +251,18 @@ impl<S: Seal> LaneEngine<S> {
             sessions: Sessions::new(config.seed),
             relay_limit: None,
             swept: None,
+            checks: Checks::default(),
         }
     }
 
     /// When [`LaneEngine::handle_timeout`] wants to be called next, and why; in the past: now.
     pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
-        if self.inbox.is_empty() {
-            return self.deadline.map(|at| (at, Reason::Peers));
+        if !self.inbox.is_empty() {
+            return Some((self.counters.start, Reason::Handshakes));
         }
-        Some((self.counters.start, Reason::Handshakes))
+        let peers = self.deadline.map(|at| (at, Reason::Peers));
+        let checks = self.checks.poll_timeout().map(|at| (at, Reason::Checks));
+        peers.into_iter().chain(checks).min_by_key(|(at, _)| *at)
     }
 
     /// What happened, oldest first.

@@ -62,7 +62,7 @@ impl<S: Seal> LaneEngine<S> {
         for (origin, packet) in handoff.packets() {
             match origin {
                 Origin::Tun => self.handle_outbound(Frame::whole(packet), now, send, write),
-                Origin::Peer(from) => self.pass_on(&from, packet, now, send),
+                Origin::Peer(from) => self.pass_on(&from, packet, now, send, write),
             }
         }
     }
@@ -84,8 +84,16 @@ impl<S: Seal> LaneEngine<S> {
         }
     }
 
-    /// A packet from a peer that another lane checked, for a client of ours; the tables of two lanes may differ for a turn.
-    fn pass_on(&mut self, from: &PeerId, bytes: &mut [u8], now: Instant, send: &mut SendBatch) {
+    /// A packet from a peer that another lane checked, for a client of ours or as the answer to a check; the tables of two lanes
+    /// may differ for a turn.
+    fn pass_on(
+        &mut self,
+        from: &PeerId,
+        bytes: &mut [u8],
+        now: Instant,
+        send: &mut SendBatch,
+        write: &mut WriteBatch,
+    ) {
         let Some(peer) = self.table.peer_index(from) else {
             return self.dropped(DropReason::PeerRemoved);
         };
@@ -95,6 +103,8 @@ impl<S: Seal> LaneEngine<S> {
         };
         let (len, tcp) = (packet.bytes.len(), packet.tcp());
         match self.flows.verdict(Ingress::Peer(peer), &packet, &self.table) {
+            Verdict::Deliver if self.takes_answer(peer, &packet, now, send) => {}
+            Verdict::Deliver => write.push(&bytes[..len]),
             Verdict::Tunnel(onward) if decrement_hop_limit(bytes).is_some() => {
                 let mut frame = Frame::whole(bytes);
                 frame.describe(len, tcp);
@@ -103,7 +113,6 @@ impl<S: Seal> LaneEngine<S> {
                 }
             }
             Verdict::Tunnel(_) => self.dropped(DropReason::HopLimit),
-            Verdict::Deliver => self.dropped(DropReason::DestinationNotOurs),
             Verdict::Drop(reason) => self.dropped(reason),
         }
     }

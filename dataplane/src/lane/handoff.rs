@@ -17,7 +17,7 @@ pub const MAX_BYTES: usize = 5 * 65_536;
 pub enum Origin {
     /// From this host, by the lane's TUN queue.
     Tun,
-    /// From a peer, checked and on its way to a client of this node.
+    /// From a peer, checked, and on its way to a client of this node; or it may answer a check.
     Peer(PeerId),
 }
 

@@ -179,6 +179,9 @@ impl<S: Seal> LaneEngine<S> {
         if let Verdict::Drop(reason) = verdict {
             return self.dropped(reason);
         }
+        if verdict == Verdict::Deliver && self.takes_answer(peer, &packet, now, send) {
+            return;
+        }
         self.counters.rx_packets.add(1);
         let state = &mut self.peers[peer as usize];
         state.counters.rx_packets.add(1);

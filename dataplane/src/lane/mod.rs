@@ -10,6 +10,7 @@
 //! a bounded queue, and events leave over another; [`link`] ties the lanes of a node together. This file and [`io`] are
 //! the shell; the engine is pure.
 
+mod checks;
 pub(crate) mod command;
 mod control;
 pub mod counters;

@@ -48,6 +48,7 @@ impl<S: Seal> LaneEngine<S> {
         self.table = table;
         self.reconcile_relays();
         self.reconcile_peers(now);
+        self.reconcile_checks(now);
     }
 
     fn load_keys(&mut self, table: &CompiledTable) {

@@ -41,6 +41,18 @@ impl Lane {
                     let arrive = verdict == Verdict::Restored;
                     self.tell(DataplaneEvent::Runs { peer, arrive });
                 }
+                EngineEvent::CheckChanged {
+                    owner,
+                    target,
+                    verdict,
+                } => self.tell(DataplaneEvent::CheckChanged {
+                    owner,
+                    target,
+                    verdict,
+                }),
+                EngineEvent::CheckReported { peer, target, passes } => {
+                    self.tell(DataplaneEvent::CheckReported { peer, target, passes });
+                }
                 EngineEvent::LocalStall { late } => self.tell(DataplaneEvent::LocalStall { late }),
             }
         }

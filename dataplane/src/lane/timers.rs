@@ -32,6 +32,7 @@ impl<S: Seal> LaneEngine<S> {
         self.handle_wake(now);
         self.take_handshakes(now, send);
         self.sweep_sessions(now);
+        self.run_checks(now, send);
         if self.deadline.is_none_or(|deadline| now < deadline) {
             return;
         }
@@ -57,6 +58,7 @@ impl<S: Seal> LaneEngine<S> {
             state.paths().for_each(|path| path.handle_stall(now));
             state.liveness.handle_stall(now);
         }
+        self.checks.handle_stall(now);
         if self.lane == 0 {
             self.tell(EngineEvent::LocalStall { late });
         }

@@ -1,6 +1,6 @@
 //! The Internet checksum (RFC 1071) and its incremental update (RFC 1624).
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// One's complement sum of 16-bit big-endian words onto `sum`; an odd last byte is padded with zero.
 pub fn add(mut sum: u32, bytes: &[u8]) -> u32 {
@@ -25,6 +25,22 @@ pub fn finish(sum: u32) -> u16 {
 pub fn pseudo_v6(source: Ipv6Addr, destination: Ipv6Addr, protocol: u8, len: usize) -> u32 {
     let sum = add(add(0, &source.octets()), &destination.octets());
     add(sum + u32::from(protocol), &(len as u32).to_be_bytes())
+}
+
+/// The same of whichever version the two addresses are (RFC 9293 §3.1 for IPv4).
+pub fn pseudo(source: IpAddr, destination: IpAddr, protocol: u8, len: usize) -> u32 {
+    match (source, destination) {
+        (IpAddr::V6(source), IpAddr::V6(destination)) => pseudo_v6(source, destination, protocol, len),
+        _ => {
+            let sum = [source, destination]
+                .iter()
+                .fold(0, |sum, address| match address {
+                    IpAddr::V4(v4) => add(sum, &v4.octets()),
+                    IpAddr::V6(v6) => add(sum, &v6.octets()),
+                });
+            add(sum + u32::from(protocol), &(len as u32).to_be_bytes())
+        }
+    }
 }
 
 /// The field after one 16-bit word under it changed (RFC 1624, equation 3).

@@ -86,6 +86,7 @@ pub(crate) fn table(me: Identity, peer: Identity, endpoint: SocketAddr) -> Table
         member_addresses: vec![endpoint.ip()],
         relay: Default::default(),
         relays: Default::default(),
+        checks: Vec::new(),
         mtu: MtuPolicy::default(),
     }
 }

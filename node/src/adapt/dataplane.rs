@@ -31,5 +31,6 @@ pub fn table(
         member_addresses: desired.member_addresses.clone(),
         relay: desired.relay,
         relays: desired.relays.clone(),
+        checks: desired.checks.clone(),
     }
 }

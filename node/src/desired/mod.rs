@@ -25,8 +25,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use meshnode_crypto::NodeId;
 use meshnode_crypto::prefix::overlap;
-use meshnode_dataplane::RelayPolicy;
 use meshnode_dataplane::table::{self, Peer, PeerId};
+use meshnode_dataplane::{Check, RelayPolicy};
 use meshnode_membership::view::View;
 
 pub use choice::{Choice, Paths, RouteCause, RouteChange, RouteState, RouteStatus, Situation, Target};
@@ -75,6 +75,8 @@ pub struct Desired {
     pub relay: RelayPolicy,
     /// Nodes that say that they relay for others.
     pub relays: BTreeSet<PeerId>,
+    /// Targets behind other nodes that this one asks for an answer.
+    pub checks: Vec<Check>,
     /// Every announced prefix of every other node, sorted, with what became of it.
     pub statuses: Vec<RouteStatus>,
     /// Routes that are not as they were.
@@ -98,6 +100,7 @@ pub fn compose(situation: &Situation<'_>, memory: &mut choice::Memory) -> Desire
         member_addresses: tunnels::member_addresses(view),
         relay: RelayPolicy::default(),
         relays: relays::relays(view),
+        checks: Vec::new(),
         warnings: warnings(view, local, &choice),
         statuses: choice.statuses,
         changes: choice.changes,

@@ -2,6 +2,7 @@
 
 use std::net::Ipv6Addr;
 
+use meshnode_dataplane::CheckTarget;
 use meshnode_dataplane::control::{self, MOST, Message};
 use meshnode_dataplane::packet::{Packet, udp};
 
@@ -44,6 +45,10 @@ fn samples() -> Vec<Message> {
             other,
             session: meshnode_dataplane::relay::Session(9),
             leg: control::Leg::default(),
+        },
+        Message::Report {
+            target: CheckTarget::Tcp(([10, 0, 0, 5], 443).into()),
+            passes: true,
         },
     ]
 }

@@ -219,6 +219,7 @@ fn table() -> Arc<CompiledTable> {
             member_addresses: vec![],
             relay: Default::default(),
             relays: Default::default(),
+            checks: vec![],
             mtu: MtuPolicy::default(),
         };
         Arc::new(table.compile())

@@ -1,6 +1,7 @@
 //! Engine against engine, bytes in and bytes out; through real WireGuard, except where virtual hours pass.
 
 mod chaos;
+mod checks;
 mod clients;
 mod devices;
 mod epochs;

@@ -147,6 +147,7 @@ pub(super) fn table(me: usize, nodes: usize) -> Table {
         member_addresses: vec![],
         relay: RelayPolicy::default(),
         relays: others.map(id).collect(),
+        checks: vec![],
     }
 }
 
