@@ -297,7 +297,8 @@ fn paint(event: &Event) -> Option<Paint> {
         (Kind::Path, Some("down" | "suspect")) | (Kind::Route, None) => Some(Paint::Bad),
         (Kind::Route, _) if what.from.is_none() => Some(Paint::Good),
         (Kind::Path | Kind::Route, _) => Some(Paint::Warn),
-        (Kind::Revoked | Kind::Conflict, _) => Some(Paint::Bad),
+        (Kind::Check, Some("passes")) => Some(Paint::Good),
+        (Kind::Revoked | Kind::Conflict | Kind::Check, _) => Some(Paint::Bad),
         (Kind::Stall | Kind::Clock | Kind::Offload | Kind::Lane | Kind::Drain, _) => Some(Paint::Warn),
         _ => None,
     }

@@ -13,6 +13,7 @@ use meshnode_membership::view::View;
 use super::changes::RouteChanges;
 use crate::config::Settings;
 use crate::desired::{Host, KernelDesired, RouteState, RouteStatus};
+use crate::features::checks::CheckStatus;
 use crate::history::sources;
 use crate::state::ClientEntry;
 
@@ -27,6 +28,8 @@ pub struct Composed {
     pub routes: Vec<RouteStatus>,
     /// Since when each of these is in its state.
     pub since: Vec<Instant>,
+    /// How what lies behind gateways answers.
+    pub checks: Vec<CheckStatus>,
     /// What this node announces.
     pub announced: Vec<AnnouncedPrefix>,
     /// Prefixes with a guard that are announced at present.

@@ -1,14 +1,15 @@
 //! The core: one task that owns what this node wants, composes it with what it sees, and hands the
 //! result to the adapters. All changes go through here, one at a time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use meshnode_crypto::{MeshId, Name, NodeId};
 use meshnode_dataplane::{Dataplane, DataplaneEvent};
 use meshnode_membership::api::{Announcement, MembershipEvent};
-use meshnode_membership::record::serving::PrefixOptions;
+use meshnode_membership::record::AnnouncedPrefix;
+use meshnode_membership::record::serving::{CheckTarget, PrefixOptions};
 use meshnode_membership::service::Membership;
 use meshnode_membership::view::View;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -29,7 +30,7 @@ use crate::config::{PrefixTable, Settings};
 use crate::desired::{self, Desired, GuardMemory, Local, Reach, Situation, choice};
 use crate::features::Features;
 use crate::features::lan_address::decide;
-use crate::history::{routes, sources};
+use crate::history::{self, routes, sources};
 use crate::state::{Announced, StateDir};
 
 type Reply<T> = oneshot::Sender<Result<T, Refuse>>;
@@ -100,7 +101,8 @@ impl Core {
     ) -> anyhow::Result<()> {
         let mut tick = tokio::time::interval(TICK);
         loop {
-            let due = due(self.choice.poll_timeout());
+            let timers = [self.choice.poll_timeout(), self.features.checks.poll_timeout()];
+            let due = due(timers.into_iter().flatten().min());
             tokio::select! {
                 changed = self.view.changed() => changed.map_err(|_| anyhow::anyhow!("membership stopped"))?,
                 changed = self.seen.changed() => {
@@ -127,7 +129,7 @@ impl Core {
         }
     }
 
-    /// Takes what else waits in one go; true when a path changed, so that routes may.
+    /// Takes what else waits in one go; true when a path or a check changed, so that routes may.
     fn handle_events(
         &mut self,
         first: DataplaneEvent,
@@ -135,7 +137,8 @@ impl Core {
     ) -> anyhow::Result<bool> {
         let (mut event, mut moved) = (Some(first), false);
         while let Some(one) = event {
-            moved |= matches!(one, DataplaneEvent::PathChanged { .. });
+            moved |= matches!(one, DataplaneEvent::PathChanged { .. })
+                || self.features.checks.handle_event(&one, Instant::now());
             self.journal.note(sources::of_dataplane(&one, &self.named()));
             events::handle_dataplane(&one, &self.membership, &self.view.borrow())?;
             event = more.try_recv().ok();
@@ -153,7 +156,7 @@ impl Core {
             .reach
             .note(announcing.prefixes.iter().map(|a| a.prefix), &host);
         let (now, paths) = (wall_now(), self.dataplane.health());
-        let local = Local {
+        let mut local = Local {
             accept: self.settings.accept.clone(),
             prefixes: announcing.prefixes.iter().map(|a| a.prefix).collect(),
             host: (*host).clone(),
@@ -161,6 +164,11 @@ impl Core {
             remembered: self.memory.prefixes(),
             guarded: self.reach.guarded(),
         };
+        let targets = self.targets(&announcing);
+        self.features
+            .checks
+            .prepare(&view, &local, &targets, Instant::now());
+        local.failing_checks = self.features.checks.failing(&self.dataplane.checks());
         let situation = Situation {
             view: &view,
             local: &local,
@@ -194,7 +202,7 @@ impl Core {
         );
         self.announce(&announcing, &endpoints, &not_served);
         self.share_addresses(&announcing, &situation);
-        self.publish(view, desired, announcing, endpoints);
+        self.publish(view, desired, announcing, endpoints, &local.failing_checks);
         Ok(())
     }
 
@@ -233,7 +241,11 @@ impl Core {
             lanes: self.keys.proofs.clone(),
             epoch: self.keys.epoch,
             capabilities: desired::relays::capabilities(self.settings.relay.enabled),
-            serving: announcing.serving(|prefix| self.options(prefix), not_served, self.is_draining()),
+            serving: self.features.checks.mark(announcing.serving(
+                |prefix| self.options(prefix),
+                not_served,
+                self.is_draining(),
+            )),
         };
         if self.announcement.as_ref() != Some(&announcement) {
             self.membership.announce(announcement.clone());
@@ -254,6 +266,12 @@ impl Core {
 
     fn is_draining(&self) -> bool {
         self.stored.draining || self.leaving
+    }
+
+    /// What must answer behind this node.
+    fn targets(&self, announcing: &Announcing) -> BTreeMap<ipnet::IpNet, CheckTarget> {
+        let target = |a: &AnnouncedPrefix| Some((a.prefix, self.options(&a.prefix).check?));
+        announcing.prefixes.iter().filter_map(target).collect()
     }
 
     fn options(&self, prefix: &ipnet::IpNet) -> PrefixOptions {
@@ -279,13 +297,19 @@ impl Core {
         desired: Desired,
         announcing: Announcing,
         endpoints: Vec<std::net::SocketAddr>,
+        failing_checks: &BTreeSet<(ipnet::IpNet, NodeId)>,
     ) {
+        let checks = self.features.checks.statuses(&view, failing_checks);
         let before = self.composed.as_ref().map(|c| Arc::clone(&c.borrow()));
         let (old, times) = before
             .as_ref()
             .map_or((&[][..], &[][..]), |c| (&c.routes, &c.since));
+        let checks_before = before.as_ref().map_or(&[][..], |c| &c.checks);
+        self.journal
+            .note(history::checks::changes(checks_before, &checks));
         let composed = Arc::new(Composed {
-            warnings: self.warnings(&desired, &announcing),
+            warnings: self.warnings(&view, &desired, &announcing),
+            checks,
             view,
             since: composed::since(old, times, &desired.statuses, Instant::now()),
             kernel: desired.kernel,
@@ -315,13 +339,14 @@ impl Core {
         }
     }
 
-    fn warnings(&self, desired: &Desired, announcing: &Announcing) -> Vec<String> {
+    fn warnings(&self, view: &View, desired: &Desired, announcing: &Announcing) -> Vec<String> {
         let mut warnings = self.advice.clone();
         warnings.extend(self.stored.draining.then(|| {
             "draining: the others send nothing here that has another way; `meshnode undrain` ends that"
                 .to_owned()
         }));
         warnings.extend(desired.warnings.iter().cloned());
+        warnings.extend(self.features.checks.warnings(view, Instant::now()));
         warnings.extend(announcing.outside.iter().map(|prefix| {
             format!(
                 "{prefix} is not in this node's grant and is not announced: on a member that may, run \

@@ -29,7 +29,7 @@ use crate::adapt::netlink::{Farewell, Interface, LocalChange, MARK, Netlink};
 use crate::adapt::sysctl;
 use crate::config::Settings;
 use crate::desired::{GuardMemory, Host, Reach, choice};
-use crate::features::{Features, clients::Clients};
+use crate::features::{Features, checks::Checks, clients::Clients};
 use crate::state::{StateDir, fresh_seed};
 use crate::supervise::{Health, Supervisor};
 
@@ -87,6 +87,7 @@ pub async fn start(settings: Settings, state: StateDir, mode: StartMode) -> anyh
         client_range: chain.client_range().unwrap_or(DEFAULT_CLIENT_RANGE),
         stored: state.announced()?,
         features: Features {
+            checks: Checks::new(checks_seed()?),
             clients: clients(&state, &chain)?,
         },
         memory: GuardMemory::resume(guards, wall_now()),
@@ -137,6 +138,11 @@ fn start_dataplane(settings: &Settings) -> anyhow::Result<Dataplane> {
         offloads: settings.offload,
     };
     Ok(Dataplane::start(config)?)
+}
+
+fn checks_seed() -> anyhow::Result<u64> {
+    let seed = fresh_seed()?;
+    Ok(seed.first_chunk().map_or(0, |word| u64::from_le_bytes(*word)))
 }
 
 fn clients(state: &StateDir, chain: &VerifiedChain) -> anyhow::Result<Clients> {

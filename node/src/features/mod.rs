@@ -1,5 +1,6 @@
 //! Features: each adds to the desired state, none knows of the others. One folder and one line each.
 
+pub mod checks;
 pub mod clients;
 pub mod lan_address;
 
@@ -23,13 +24,15 @@ pub trait Feature {
 /// All features of this node.
 #[derive(Debug)]
 pub struct Features {
+    /// Whether what lies behind gateways answers.
+    pub checks: checks::Checks,
     /// Stock WireGuard devices.
     pub clients: clients::Clients,
 }
 
 impl Features {
     /// Each once, in the order in which they add to the desired state.
-    pub fn each(&mut self) -> [&mut dyn Feature; 1] {
-        [&mut self.clients]
+    pub fn each(&mut self) -> [&mut dyn Feature; 2] {
+        [&mut self.clients, &mut self.checks]
     }
 }

@@ -39,6 +39,8 @@ pub enum Kind {
     Stall,
     /// This node withdraws from carrying traffic, or takes it up again.
     Drain,
+    /// What lies behind a gateway does not answer any more, or does again.
+    Check,
 }
 
 impl Kind {
@@ -60,6 +62,7 @@ impl Kind {
             Kind::Offload => "offload",
             Kind::Stall => "stall",
             Kind::Drain => "drain",
+            Kind::Check => "check",
         }
     }
 }

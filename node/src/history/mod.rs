@@ -3,8 +3,9 @@
 //! Every change of a path or a route, and what explains it (a node that came or went, an endpoint that moved, a host that
 //! stalled), is one [`Event`] with a running number. The numbers have no gaps: who has read up to one and asks for what
 //! came after it learns how many of those have fallen out meanwhile. [`sources`] turns what the data plane and the mesh
-//! report into events, [`routes`] what a new composition changed.
+//! report into events, [`routes`] and [`checks`] what a new composition changed.
 
+pub mod checks;
 mod event;
 pub mod routes;
 pub mod sources;

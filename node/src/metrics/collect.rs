@@ -1,6 +1,6 @@
 //! From figures to metric families. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use meshnode_dataplane::stats::{LaneStats, RTT_BOUNDS_US};
 use meshnode_dataplane::{DropReason, Offload, PeerState, PeerStats, Stats};
@@ -35,6 +35,7 @@ pub struct Input<'a> {
 pub fn families(input: &Input<'_>) -> Vec<MetricFamily> {
     let all = node(input)
         .into_iter()
+        .chain(checks(input))
         .chain(lanes(input))
         .chain(peers(input))
         .chain(gossip(input))
@@ -126,6 +127,27 @@ fn node(input: &Input<'_>) -> Vec<Family> {
         refusals,
         grant(input),
     ]
+}
+
+fn checks(input: &Input<'_>) -> [Family; 2] {
+    let mut failing = Family::gauge(
+        "meshnode_check_failing",
+        "1 while what lies behind the gateway does not answer through it.",
+    );
+    let mut ignored = Family::gauge(
+        "meshnode_check_ignored",
+        "1 while every gateway of the prefix fails its check.",
+    );
+    let mut seen = BTreeSet::new();
+    for check in &input.composed.checks {
+        let prefix = check.prefix.to_string();
+        let labels = [("gateway", check.gateway.as_str()), ("prefix", prefix.as_str())];
+        failing.add(&labels, f64::from(u8::from(check.fails)));
+        if seen.insert(check.prefix) {
+            ignored.add(&labels[1..], f64::from(u8::from(check.ignored)));
+        }
+    }
+    [failing, ignored]
 }
 
 fn failover_times(input: &Input<'_>) -> Family {

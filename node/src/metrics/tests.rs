@@ -19,6 +19,7 @@ use crate::daemon::composed::Composed;
 use crate::desired::choice::Memory;
 use crate::desired::fixture::{node, view};
 use crate::desired::{Local, Paths, Situation};
+use crate::features::checks::CheckStatus;
 
 fn settings() -> Settings {
     let overrides = Overrides {
@@ -27,6 +28,16 @@ fn settings() -> Settings {
         layer: Layer::default(),
     };
     Settings::load(overrides).unwrap()
+}
+
+fn check((gateway, fails): (&str, bool)) -> CheckStatus {
+    CheckStatus {
+        prefix: "10.2.0.0/16".parse().unwrap(),
+        gateway: gateway.to_owned(),
+        target: "icmp://10.2.0.5".parse().unwrap(),
+        fails,
+        ignored: false,
+    }
 }
 
 fn scrape(peers: &[u8], stats: &Stats) -> String {
@@ -51,6 +62,7 @@ fn scrape(peers: &[u8], stats: &Stats) -> String {
         kernel: desired.kernel,
         host: Arc::default(),
         routes: desired.statuses,
+        checks: [("n1", true), ("n2", false)].map(check).to_vec(),
         announced: Vec::new(),
         guarded: BTreeSet::new(),
         endpoints: Vec::new(),
@@ -153,4 +165,16 @@ fn what_is_not_known_is_not_zero() {
     let text = scrape(&[3], &Stats::default());
     assert!(!text.contains("meshnode_peer_last_handshake_seconds"));
     assert!(!text.contains("meshnode_peer_loss_ratio"));
+}
+
+#[test]
+fn a_check_is_shown_for_each_gateway_and_once_for_the_prefix() {
+    let text = scrape(&[1, 2], &Stats::default());
+    for line in [
+        "meshnode_check_failing{gateway=\"n1\",prefix=\"10.2.0.0/16\"} 1",
+        "meshnode_check_failing{gateway=\"n2\",prefix=\"10.2.0.0/16\"} 0",
+        "meshnode_check_ignored{prefix=\"10.2.0.0/16\"} 0",
+    ] {
+        assert!(text.contains(line), "{line} not in {text}");
+    }
 }
