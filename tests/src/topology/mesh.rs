@@ -25,9 +25,14 @@ pub struct Options<'a> {
     pub serve: &'a [(&'a str, &'a str)],
     /// Settings of every node: the name without `MESHNODE_`, and the value.
     pub settings: &'a [(&'a str, &'a str)],
+    /// What stands in the configuration file of a node: its name and the text.
+    pub config: &'a [(&'a str, &'a str)],
     /// Announce and carry IPv4 alone.
     pub only_ipv4: bool,
 }
+
+/// Where a node of [`Options::config`] has its configuration, as its host sees it.
+pub const CONFIG: &str = "/run/meshnode.toml";
 
 /// Running nodes, in the order of the world's VPCs; the first is the founder.
 #[derive(Debug)]
@@ -76,13 +81,23 @@ impl<'a> ThreeVpcs<'a> {
         node
     }
 
+    fn configured(&self, vpc: &Vpc, options: &Options<'_>) -> Result<Node<'a>> {
+        let mut node = self.node(vpc, options);
+        let mut config = options.config.iter();
+        if let Some((_, text)) = config.find(|(name, _)| *name == vpc.plan.name) {
+            std::fs::write(vpc.gateway.path(CONFIG), text)?;
+            node.set("CONFIG", CONFIG);
+        }
+        Ok(node)
+    }
+
     /// `init` and `up` on the first VPC's gateway.
     ///
     /// # Errors
     /// A command failed.
     pub fn found(&self, options: &Options<'_>) -> Result<Node<'a>> {
         let vpc = self.vpcs.first().context("a world without VPCs")?;
-        let founder = self.node(vpc, options);
+        let founder = self.configured(vpc, options)?;
         let cidrs = cidr_arguments(vpc, options);
         founder.ok(&[&["init"], strs(&cidrs).as_slice()].concat())?;
         founder.up(&[])?;
@@ -118,7 +133,7 @@ impl<'a> ThreeVpcs<'a> {
         options: &Options<'_>,
     ) -> Result<Node<'a>> {
         let seed = self.vpc(seed.name())?.plan.public().to_string();
-        let node = self.node(vpc, options);
+        let node = self.configured(vpc, options)?;
         node.join(&[&seed], token, &strs(&cidr_arguments(vpc, options)))?;
         Ok(node)
     }

@@ -19,7 +19,7 @@ mod nat;
 mod twins;
 mod vpc;
 
-pub use mesh::{Mesh, Options, reaches};
+pub use mesh::{CONFIG, Mesh, Options, reaches};
 pub use nat::behind_nat;
-pub use twins::{Roles, SERVER, SHARED, Twins, active};
+pub use twins::{GATEWAYS, Roles, SERVER, SHARED, Twins, active};
 pub use vpc::{PLANS, Plan, ThreeVpcs, Vpc, Wire, realm};

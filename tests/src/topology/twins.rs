@@ -25,7 +25,7 @@ pub const SHARED: &str = "172.29.0.0/16";
 /// The machine behind both.
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(172, 29, 0, 10);
 /// The gateways, in the order of their addresses on the LAN.
-const GATEWAYS: [&str; 2] = ["hk", "gz"];
+pub const GATEWAYS: [&str; 2] = ["hk", "gz"];
 /// What a path may be like that is to take over: losses of an earlier failure are still in its account.
 const WORKS: [&str; 2] = ["up", "degraded"];
 /// The gateways' interface on the LAN.

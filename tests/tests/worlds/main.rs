@@ -7,6 +7,7 @@ mod bad_links;
 mod bad_network;
 mod bad_setup;
 mod bad_tokens;
+mod checks;
 mod clients;
 mod clouds;
 mod cut_off;

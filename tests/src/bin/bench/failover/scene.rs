@@ -4,9 +4,10 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
-use meshnode_tests::topology::{Roles, SHARED, Twins, Wire, active, crowd};
+use anyhow::{Context, Result, ensure};
+use meshnode_tests::topology::{CONFIG, GATEWAYS, Options, Roles, SHARED, Twins, Wire, active, crowd};
 use meshnode_tests::traffic::{Talk, TestStream};
+use meshnode_tests::wait::eventually;
 use meshnode_tests::world::{Host, World};
 use meshnode_tests::{Node, node};
 use serde_json::Value;
@@ -54,7 +55,11 @@ impl<'a> Scene<'a> {
     /// Builds it and waits until all nodes know each other.
     pub(crate) fn build(world: &'a World, nodes: usize, wire: Wire) -> Result<Scene<'a>> {
         step(&format!("building a world of {nodes} nodes"));
-        let twins = Twins::build(world, wire)?;
+        let options = Options {
+            config: &GATEWAYS.map(|name| (name, "")),
+            ..Options::default()
+        };
+        let twins = Twins::with(world, wire, &options)?;
         let seed = twins.vpcs.vpc("sz")?.plan.public();
         let crowd = crowd::join(
             world,
@@ -103,6 +108,27 @@ impl<'a> Scene<'a> {
     /// Waits until both gateways can have the traffic.
     pub(crate) fn ready(&self) -> Result<Roles> {
         self.twins.ready(AMPLY).context("the scene is not whole again")
+    }
+
+    /// From now on both gateways name the server as what must answer behind them.
+    pub(crate) fn check_gateways(&self) -> Result<()> {
+        for name in GATEWAYS {
+            let (node, target) = (self.node(name)?, self.twins.server_address());
+            let text = format!("[prefix.\"{SHARED}\"]\ncheck = \"icmp://{target}\"\n");
+            std::fs::write(node.host().path(CONFIG), text)?;
+            node.ok(&["reload"])?;
+        }
+        GATEWAYS.into_iter().try_for_each(|name| self.passes(name))
+    }
+
+    /// Waits until the server answers through a gateway, as all know.
+    pub(crate) fn passes(&self, gateway: &str) -> Result<()> {
+        let series = format!("meshnode_check_failing{{gateway=\"{gateway}\",prefix=\"{SHARED}\"}}");
+        let source = self.twins.source()?;
+        eventually("the check passes", AMPLY, || {
+            ensure!(source.metric(&series)? < 0.5, "it fails");
+            Ok(())
+        })
     }
 
     /// Rules for all packets between gateways.

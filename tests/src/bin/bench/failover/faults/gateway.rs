@@ -30,7 +30,7 @@ pub(crate) const BLACK_HOLED: Fault = Fault {
 };
 
 pub(crate) const NOT_FORWARDING: Fault = Fault {
-    missing: |_| Ok(Some("checks are not built yet".to_owned())),
+    missing: |scene| scene.check_gateways().map(|()| None),
     inject: |scene, roles| {
         let rules = "table inet broken {
            chain forward { type filter hook forward priority filter; oifname twin drop; }
@@ -39,7 +39,8 @@ pub(crate) const NOT_FORWARDING: Fault = Fault {
     },
     repair: |scene, roles| {
         let host = scene.node(&roles.active)?.host();
-        host.nft("delete table inet broken")
+        host.nft("delete table inet broken")?;
+        scene.passes(&roles.active)
     },
 };
 
