@@ -282,7 +282,7 @@ impl<S: Seal> LaneEngine<S> {
             self.seal_over(id, peer, &scratch[..len], now, send);
         }
         self.scratch = scratch;
-        self.take_verdict(id, peer);
+        self.take_verdict(id, peer, now);
         answer.is_some()
     }
 
@@ -300,7 +300,7 @@ impl<S: Seal> LaneEngine<S> {
             let since_start = now.saturating_duration_since(self.counters.start);
             counters.handle_round_trip(measured.rtt, path.probing.round_trips(), since_start);
         }
-        self.take_verdict(id, peer);
+        self.take_verdict(id, peer, now);
         if let Some(id) = measured.ping {
             self.tell(EngineEvent::Pong {
                 id,

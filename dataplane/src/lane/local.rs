@@ -23,7 +23,7 @@ impl<S: Seal> LaneEngine<S> {
                 state.driver.want(now);
             }
             state.paths().for_each(|path| path.probing.hurry(now));
-            self.take_verdict(super::path::PathId::Direct, peer);
+            self.take_verdict(super::path::PathId::Direct, peer, now);
             self.wake(peer, now);
         }
     }

@@ -215,6 +215,13 @@ impl PeerState {
         std::iter::once(&mut self.direct).chain(relayed)
     }
 
+    /// The path in use went silent. It may be the peer that did, so whatever proved the ways through relays before counts no more.
+    pub(super) fn doubt_relayed(&mut self, used: PathId, now: Instant) {
+        let spare = |relayed: &&mut Relayed| relayed.session().map(PathId::Relayed) != Some(used);
+        let spares = self.relayed.iter_mut().filter(spare);
+        spares.for_each(|relayed| relayed.path.probing.handle_doubt(now));
+    }
+
     /// Whether a path carries traffic, or would if the one in use were gone.
     pub(super) fn is_path_busy(&self, id: PathId, now: Instant) -> bool {
         self.is_busy(now) && (id == PathId::Direct || id == self.using())

@@ -201,7 +201,7 @@ impl<S: Seal> LaneEngine<S> {
         if used {
             counters.set_figures(&path.probing.figures(now));
         }
-        self.take_verdict(id, peer);
+        self.take_verdict(id, peer, now);
     }
 
     /// The paths of a peer as they are now.
@@ -215,7 +215,7 @@ impl<S: Seal> LaneEngine<S> {
     }
 
     /// If a path is in another state, and it is the one in use, that is the peer's.
-    pub(super) fn take_verdict(&mut self, id: PathId, peer: u32) {
+    pub(super) fn take_verdict(&mut self, id: PathId, peer: u32, now: Instant) {
         let state = &mut self.peers[peer as usize];
         let change = state.path_mut(id).and_then(|path| path.probing.poll_change());
         let Some(change) = change else { return };
@@ -225,6 +225,9 @@ impl<S: Seal> LaneEngine<S> {
             state.driver.rest();
         }
         if state.using() == id {
+            if change.to == PathState::Suspect {
+                state.doubt_relayed(id, now);
+            }
             self.show(peer, change.to, change.cause);
         }
     }

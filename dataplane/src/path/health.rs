@@ -199,6 +199,14 @@ impl Health {
             .then(|| self.turn(PathState::Suspect, Cause::LocalLink, now))
     }
 
+    /// Another path to the peer went silent: what proved this one may be older than what befell the peer itself, so it has to
+    /// be proven anew.
+    pub fn handle_doubt(&mut self, now: Instant) -> Option<Change> {
+        self.state
+            .works()
+            .then(|| self.turn(PathState::Connecting, Cause::New, now))
+    }
+
     /// Judges.
     pub fn handle_timeout(&mut self, evidence: &Evidence, now: Instant) -> Option<Change> {
         if evidence.missing.count > 0 {

@@ -194,6 +194,15 @@ impl Probing {
         self.hurry(now);
     }
 
+    /// Another path to the peer went silent: what is under way, or was proven, says nothing of now. The next probe leaves at
+    /// once.
+    pub fn handle_doubt(&mut self, now: Instant) {
+        self.sender.restart();
+        let change = self.health.handle_doubt(now);
+        self.note(change);
+        self.hurry(now);
+    }
+
     /// We slept: what is under way proves nothing.
     pub fn handle_stall(&mut self, now: Instant) {
         self.sender.restart();

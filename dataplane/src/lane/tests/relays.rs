@@ -193,6 +193,23 @@ fn a_relay_that_dies_is_replaced_and_the_last_one_gives_way_to_the_direct_path()
 }
 
 #[test]
+fn a_frozen_peer_is_not_believed_in_because_relays_reached_it_before() {
+    let (mut net, cuts) = up::<StandIn>(5);
+    cut(&cuts, &BOTH);
+    gaps(&mut net, &BOTH, 3 * GAP);
+    cuts.borrow_mut().clear();
+    gaps(&mut net, &BOTH, 3 * STABLE);
+    assert_eq!(relay(&net, 0, 1), None);
+    cut(&cuts, &(0..5).flat_map(|n| [(n, 1), (1, n)]).collect::<Vec<_>>());
+    let works = |net: &Net<StandIn>| net.nodes[0].counters.health()[&id(1)].state.works();
+    gaps(&mut net, &BOTH[..1], 40 * EVERY);
+    for _ in 0..200 {
+        assert!(!works(&net), "{:?}", net.nodes[0].events);
+        gaps(&mut net, &BOTH[..1], EVERY);
+    }
+}
+
+#[test]
 fn who_does_not_relay_is_not_asked_and_refuses() {
     let (mut net, cuts) = up::<StandIn>(3);
     let mut table = net.nodes[2].table.clone();
