@@ -61,6 +61,7 @@ pub(super) fn seeds() -> Vec<Vec<u8>> {
         departed: true,
         lanes: vec![],
         prefixes: vec![],
+        tags: BTreeMap::new(),
         ..body()
     };
     let signed = [body(), departed].map(|body| body.sign(&key(2), &mesh()).expect("the record is sound"));
