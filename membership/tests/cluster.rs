@@ -161,8 +161,13 @@ async fn a_disk_that_fails_stops_nobody() {
     announce_change(&mesh, &nodes[1]);
     let failed = async { while !matches!(events.recv().await, Ok(MembershipEvent::StoreFailed { .. })) {} };
     tokio::time::timeout(SOON, failed).await.unwrap();
+    let told = async {
+        while nodes[0].view().nodes[&nodes[1].id()].capabilities != 1 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(SOON, told).await.unwrap();
     agree(&refs(&nodes), &ids(&nodes), SOON).await;
-    assert_eq!(nodes[0].view().nodes[&nodes[1].id()].capabilities, 1);
 }
 
 fn announce_change(mesh: &Mesh, node: &Node) {
