@@ -10,7 +10,7 @@
 )]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
-mod adapt;
+pub mod adapt;
 pub mod api;
 mod cli;
 mod config;

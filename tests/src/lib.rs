@@ -21,6 +21,7 @@ pub mod http;
 pub mod link;
 pub mod node;
 pub mod random;
+pub mod sim;
 pub mod topology;
 pub mod traffic;
 pub mod wait;

@@ -62,6 +62,12 @@ const STAGES: &[Stage] = &[
         long: false,
     },
     Stage {
+        name: "simulation",
+        what: "many members in virtual time, random transitions",
+        command: &["test", "--workspace", "--quiet", "--test", "simulation"],
+        long: false,
+    },
+    Stage {
         name: "worlds",
         what: "the real binary in network namespaces",
         command: &[
@@ -146,13 +152,13 @@ fn summarise(reports: &[Report], total: Duration) -> Result<(), String> {
     eprintln!();
     for report in reports {
         eprintln!(
-            "  {:<8} {:<6} {:>9}",
+            "  {:<10} {:<6} {:>9}",
             report.name,
             outcome(&report.error),
             seconds(report.took)
         );
     }
-    eprintln!("  {:<15} {:>9}", "total", seconds(total));
+    eprintln!("  {:<17} {:>9}", "total", seconds(total));
     let failed: Vec<&str> = reports
         .iter()
         .filter(|report| report.error.is_some())
@@ -171,7 +177,7 @@ fn summarise(reports: &[Report], total: Duration) -> Result<(), String> {
 fn list() {
     for stage in STAGES {
         println!(
-            "{:<8} {}{}",
+            "{:<10} {}{}",
             stage.name,
             stage.what,
             if stage.long { " (only with --long)" } else { "" }

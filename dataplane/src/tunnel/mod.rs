@@ -10,8 +10,7 @@
 
 pub mod handshake;
 pub mod pending;
-#[cfg(test)]
-pub(crate) mod stand_in;
+pub mod stand_in;
 
 use crate::demux::Message;
 use crate::table::LaneSecret;
