@@ -15,8 +15,20 @@ use crate::AMPLY;
 /// TCP may wait twice as long as the outage lasted before it tries again.
 const TCP: Duration = Duration::from_secs(30);
 
+/// The same target behind both: what comes back through one says nothing of the other.
+const ALIKE: [(&str, &str); 2] = [
+    (
+        "hk",
+        "[prefix.\"172.29.0.0/16\"]\ncheck = \"icmp://172.29.0.10\"\n",
+    ),
+    (
+        "gz",
+        "[prefix.\"172.29.0.0/16\"]\ncheck = \"icmp://172.29.0.10\"\n",
+    ),
+];
+
 /// Both ask the same machine; nobody listens on that port, so that it refuses, which is an answer.
-const CONFIG: [(&str, &str); 2] = [
+const DIFFERENT: [(&str, &str); 2] = [
     (
         "hk",
         "[prefix.\"172.29.0.0/16\"]\ncheck = \"icmp://172.29.0.10\"\n",
@@ -27,10 +39,13 @@ const CONFIG: [(&str, &str); 2] = [
     ),
 ];
 
-fn in_checked_world(body: impl FnOnce(&Twins<'_>, &mut Pulse, &mut Talk) -> Result<()>) -> Result<()> {
+fn in_checked_world(
+    config: &'static [(&'static str, &'static str)],
+    body: impl FnOnce(&Twins<'_>, &mut Pulse, &mut Talk) -> Result<()>,
+) -> Result<()> {
     in_world(|world| {
         let options = Options {
-            config: &CONFIG,
+            config,
             ..Options::default()
         };
         let twins = Twins::with(world, Wire::Cable, &options)?;
@@ -78,7 +93,7 @@ fn mend(node: &Node<'_>) -> Result<()> {
 
 #[test]
 fn gateway_that_is_online_and_does_not_forward_is_routed_around() -> Result<()> {
-    in_checked_world(|twins, pulse, talk| {
+    in_checked_world(&ALIKE, |twins, pulse, talk| {
         let Roles { active, standby } = twins.ready(AMPLY)?;
         for (broken, other) in [(&active, &standby), (&standby, &active)] {
             let gateway = twins.mesh.node(broken)?;
@@ -104,7 +119,7 @@ fn gateway_that_is_online_and_does_not_forward_is_routed_around() -> Result<()> 
 
 #[test]
 fn target_that_is_down_moves_nobody_and_is_an_alarm() -> Result<()> {
-    in_checked_world(|twins, pulse, talk| {
+    in_checked_world(&DIFFERENT, |twins, pulse, talk| {
         twins.server.nft(
             "table inet deaf {
                chain input {

@@ -20,6 +20,7 @@ pub mod votes;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -69,6 +70,14 @@ impl Checks {
             seed,
             ..Checks::default()
         }
+    }
+
+    /// A seed of its own for each target behind each gateway: an answer that came through one must not pass for one through
+    /// another, which asks the same target.
+    fn seed_of(&self, owner: &NodeId, target: &CheckTarget) -> u64 {
+        let mut hash = DefaultHasher::new();
+        (self.seed, owner.as_bytes(), target).hash(&mut hash);
+        hash.finish()
     }
 
     /// Takes a view: who checks what. `own`: the targets behind this node.
@@ -294,7 +303,7 @@ impl Feature for Checks {
                 owner: *owner.as_bytes(),
                 target: to_dataplane(target),
                 source: ours.source,
-                seed: self.seed,
+                seed: self.seed_of(owner, target),
             })
             .collect();
     }

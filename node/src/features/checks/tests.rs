@@ -114,6 +114,15 @@ fn what_is_not_taken_here_is_not_checked() {
 }
 
 #[test]
+fn questions_through_two_gateways_to_one_target_are_told_apart() {
+    let (view, local) = seen(vec![gateway(1), gateway(2)], "10.9.0.0/16", &["10.9.0.1"]);
+    let checks = made(&prepared(&view, &local, &[]), vec![]);
+    assert_eq!(checks.len(), 2);
+    assert_eq!(checks[0].target, checks[1].target);
+    assert_ne!(checks[0].seed, checks[1].seed);
+}
+
+#[test]
 fn what_this_node_finds_counts_at_once_for_its_own_choice() {
     let (view, local) = seen(vec![gateway(1), gateway(2)], "10.9.0.0/16", &["10.9.0.1"]);
     let checks = prepared(&view, &local, &[]);
