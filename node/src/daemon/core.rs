@@ -200,7 +200,9 @@ impl Core {
             &self.dataplane.listen_addrs(),
             &host.addresses,
         );
-        self.announce(&announcing, &endpoints, &not_served);
+        let abilities =
+            desired::abilities::own(self.settings.relay.enabled, &local.prefixes, &host.addresses);
+        self.announce(&announcing, &endpoints, &not_served, abilities);
         self.share_addresses(&announcing, &situation);
         self.publish(view, desired, announcing, endpoints, &local.failing_checks);
         Ok(())
@@ -233,6 +235,7 @@ impl Core {
         announcing: &Announcing,
         endpoints: &[std::net::SocketAddr],
         not_served: &BTreeSet<ipnet::IpNet>,
+        capabilities: u64,
     ) {
         let announcement = Announcement {
             name: self.settings.name.clone(),
@@ -240,7 +243,7 @@ impl Core {
             prefixes: announcing.prefixes.clone(),
             lanes: self.keys.proofs.clone(),
             epoch: self.keys.epoch,
-            capabilities: desired::relays::capabilities(self.settings.relay.enabled),
+            capabilities,
             serving: self.features.checks.mark(announcing.serving(
                 |prefix| self.options(prefix),
                 not_served,

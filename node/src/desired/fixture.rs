@@ -43,7 +43,7 @@ pub fn node(seed: u8, prefixes: &[(&str, u16)]) -> NodeView {
         sequence: 1,
         issued_at: UnixMillis(0),
         grant_not_after: UnixMillis(u64::MAX),
-        capabilities: 0,
+        capabilities: crate::desired::abilities::ASKS_V4 | crate::desired::abilities::ASKS_V6,
         version: "test".into(),
         grant_serve: Vec::new(),
         grant_delegate: Vec::new(),

@@ -6,6 +6,7 @@
 //! their own peers and routes afterwards. Health changes where the data plane sends; the kernel's routes all lead to
 //! the TUN and do not change with it.
 
+pub mod abilities;
 mod addresses;
 pub mod choice;
 pub mod explain;
@@ -14,7 +15,6 @@ pub mod fixture;
 mod guards;
 mod kernel;
 mod reach;
-pub mod relays;
 #[cfg(test)]
 mod tests;
 mod tunnels;
@@ -99,7 +99,7 @@ pub fn compose(situation: &Situation<'_>, memory: &mut choice::Memory) -> Desire
         local: tunnels::local(view, local),
         member_addresses: tunnels::member_addresses(view),
         relay: RelayPolicy::default(),
-        relays: relays::relays(view),
+        relays: abilities::relays(view),
         checks: Vec::new(),
         warnings: warnings(view, local, &choice),
         statuses: choice.statuses,

@@ -84,7 +84,7 @@ impl Life {
                 prefixes: vec![],
                 lanes: vec![lane.prove(&mesh, &me, 0)],
                 epoch: generation as u32,
-                capabilities: desired::relays::capabilities(true),
+                capabilities: desired::abilities::RELAYS,
                 serving: Serving::default(),
             },
             keys: Keys {

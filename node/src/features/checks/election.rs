@@ -10,17 +10,19 @@ use meshnode_crypto::NodeId;
 use meshnode_membership::record::serving::CheckTarget;
 use meshnode_membership::view::{NodeView, View};
 
+use crate::desired::abilities::asks;
+
 /// How many check one target.
 pub const ELECTED: usize = 3;
 
 /// The members that check `target` behind each gateway of `prefix`: none of its gateways themselves, nobody who is being
-/// drained, and only members that serve something of the target's family, since the others have no address to ask from.
+/// drained, and only members that say that they have an address to ask from.
 pub fn elected(prefix: &IpNet, target: &CheckTarget, view: &View) -> Vec<NodeId> {
     let v4 = target.address().is_ipv4();
     let can = |node: &&NodeView| {
-        let serves = |wanted: &dyn Fn(&IpNet) -> bool| node.prefixes.iter().any(|a| wanted(&a.prefix));
-        let family = serves(&|served| matches!(served, IpNet::V4(_)) == v4);
-        family && !node.serving.draining && !node.departed && !serves(&|served| served == prefix)
+        let serves = node.prefixes.iter().any(|announced| announced.prefix == *prefix);
+        let asks = node.capabilities & asks(v4) != 0;
+        asks && !node.serving.draining && !node.departed && !serves
     };
     let members = view.nodes.values().chain(&view.own).filter(can);
     let mut drawn: Vec<(u64, NodeId)> = members
@@ -81,11 +83,14 @@ mod tests {
     fn nobody_is_elected_who_cannot_ask() {
         let mut draining = node(2, &[("10.2.0.0/16", 100)]);
         draining.serving.draining = true;
+        let (mut mute, mut other_family) =
+            (node(3, &[("10.3.0.0/16", 100)]), node(4, &[("10.4.0.0/16", 100)]));
+        (mute.capabilities, other_family.capabilities) = (0, asks(false));
         let nodes = vec![
             node(1, &[(PREFIX, 100), ("10.1.0.0/16", 100)]),
             draining,
-            node(3, &[]),
-            node(4, &[("fd00:4::/64", 100)]),
+            mute,
+            other_family,
             node(5, &[("10.5.0.0/16", 100)]),
         ];
         assert_eq!(elect(nodes), [key(5)]);
